@@ -1,0 +1,1 @@
+"""The pipeline: its config, its graph, its gates, and whoever runs it."""

@@ -1,0 +1,1 @@
+"""Raw columns to features: the TensorFlow Transform preprocessing, driven by schema and config."""
