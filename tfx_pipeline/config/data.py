@@ -1,0 +1,76 @@
+"""The `data` section: where the rows come from and how they are split."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from transform.config import LabelConfig, Section
+
+
+class SplitConfig(Section):
+    """How rows are divided into `train`, `val` (early stopping) and `eval` (the gates)."""
+
+    method: Literal["hash", "time", "column", "folders"] = Field(
+        "hash",
+        description="By a hash of the row or of key columns, by time (the latest rows are eval), "
+        "by a column that names the split, or by folders train/, val/ and eval/.",
+    )
+    eval_fraction: float = Field(0.33, gt=0, lt=1, description="Share of rows held out for eval.")
+    val_fraction: float = Field(0.07, ge=0, lt=1, description="Share of rows for early stopping.")
+    key: list[str] = Field(
+        [], description="hash: rows with equal values here stay in one split; empty: whole row."
+    )
+    column: str | None = Field(None, description="column, time: the column that decides.")
+
+    @model_validator(mode="after")
+    def _fields_fit_the_method(self) -> SplitConfig:
+        if self.method in ("time", "column") and not self.column:
+            raise ValueError(f"`method: {self.method}` needs `column`")
+        if self.method != "hash" and self.key:
+            raise ValueError("`key` goes with `method: hash`")
+        if self.eval_fraction + self.val_fraction >= 1:
+            raise ValueError("eval_fraction + val_fraction must leave rows for training")
+        return self
+
+
+class BigQueryConfig(Section):
+    """Rows from BigQuery, through TFX's own BigQueryExampleGen."""
+
+    query: str = Field(description="Standard SQL; its columns are the raw columns.")
+    project: str | None = Field(None, description="Google Cloud project that is billed.")
+
+
+class DataConfig(Section):
+    """Where the rows come from, what is predicted, how rows are split."""
+
+    path: list[str] = Field(
+        [], description="File, folder or glob, or several. Relative to this config file."
+    )
+    format: Literal["auto", "csv", "parquet", "tfrecord", "bigquery"] = Field(
+        "auto", description="By the file's ending unless stated. tfrecord holds tf.Example."
+    )
+    delimiter: str = Field(",", min_length=1, max_length=1, description="CSV: between two fields.")
+    column_names: list[str] = Field(
+        [], description="CSV: names for files without a header line; empty: first line has them."
+    )
+    missing_values: list[str] = Field(
+        [""], description="CSV: texts that mean missing, besides the empty field."
+    )
+    label: LabelConfig = Field(description="What the model learns to predict.")
+    split: SplitConfig = Field(SplitConfig(), description="How rows are split.")
+    bigquery: BigQueryConfig | None = Field(None, description="With `format: bigquery`.")
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _rows_come_from_somewhere(self) -> DataConfig:
+        if (self.format == "bigquery") != (self.bigquery is not None):
+            raise ValueError("`format: bigquery` and the section `bigquery` go together")
+        if self.bigquery is None and not self.path:
+            raise ValueError("`path` names no file")
+        return self

@@ -1,0 +1,94 @@
+"""The `gates` section: what stops a run, and what keeps a model from being pushed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from transform.config import Section
+
+
+class DriftLimit(Section):
+    """Largest distance between two distributions of one column."""
+
+    linf: float | None = Field(
+        None, gt=0, le=1, description="Categorical: largest change of one value's share."
+    )
+    jensen_shannon: float | None = Field(
+        None, gt=0, le=1, description="Numeric: Jensen-Shannon divergence."
+    )
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> DriftLimit:
+        if (self.linf is None) == (self.jensen_shannon is None):
+            raise ValueError("give one of `linf` (categorical) and `jensen_shannon` (numeric)")
+        return self
+
+
+class DataGateConfig(Section):
+    """Anomalies that stop the run before anything is trained."""
+
+    fail_on: Literal["error", "warning", "never"] = Field(
+        "error", description="Stop at anomalies of this severity or above."
+    )
+    schema_path: str | None = Field(
+        None, description="Your own schema.pbtxt; empty: inferred from the training split."
+    )
+    drift: dict[str, DriftLimit] = Field(
+        {}, description="Per column: largest distance to the last run's training split."
+    )
+    skew: dict[str, DriftLimit] = Field(
+        {}, description="Per column: largest distance between the training and eval splits."
+    )
+
+
+class MetricThreshold(Section):
+    """Bounds on one metric over the eval split, overall and on every slice that `slices` names."""
+
+    metric: Literal[
+        "auc",
+        "auc_pr",
+        "accuracy",
+        "precision",
+        "recall",
+        "log_loss",
+        "calibration",
+        "mse",
+        "mae",
+        "rmse",
+        "r2",
+    ] = Field(description="Metric.")
+    min: float | None = Field(None, description="Refuse below this.")
+    max: float | None = Field(None, description="Refuse above this.")
+    max_regression: float | None = Field(
+        None, ge=0, description="Refuse when worse than the last blessed model by more than this."
+    )
+    slices: bool = Field(False, description="Hold on every slice too, not only overall.")
+
+    @model_validator(mode="after")
+    def _something_is_bounded(self) -> MetricThreshold:
+        if self.min is None and self.max is None and self.max_regression is None:
+            raise ValueError("a threshold needs `min`, `max` or `max_regression`")
+        return self
+
+
+class QualityGateConfig(Section):
+    """The metrics a model must reach on the eval split to be blessed. No threshold: refused."""
+
+    thresholds: list[MetricThreshold] = Field(
+        [], description="All must hold. An empty list refuses every model: gates fail closed."
+    )
+    slices: list[list[str]] = Field(
+        [], description="Columns (or combinations) whose every value is measured by itself."
+    )
+    min_slice_examples: int = Field(
+        1, ge=1, description="A slice with fewer rows is reported but does not refuse."
+    )
+
+
+class GatesConfig(Section):
+    """What stops a run, and what keeps a model from being pushed."""
+
+    data: DataGateConfig = Field(DataGateConfig(), description="Before training.")
+    quality: QualityGateConfig = Field(QualityGateConfig(), description="Before the push.")

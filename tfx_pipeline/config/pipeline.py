@@ -1,0 +1,69 @@
+"""`PipelineConfig`: the whole of `pipeline.yaml` as one checked model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, PrivateAttr
+
+from tfx_pipeline.config.data import DataConfig
+from tfx_pipeline.config.gates import GatesConfig
+from tfx_pipeline.config.run import RunConfig, ServeConfig
+from trainer.config import ModelConfig, TrainConfig
+from transform.config import FeaturesConfig, Section, TransformConfig
+
+
+class PipelineConfig(Section):
+    """One pipeline. Every field but `name`, `data` and `features` has a default for a first run."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$", description="The pipeline's name, in MLMD too."
+    )
+    data: DataConfig = Field(description="Where the rows come from.")
+    features: FeaturesConfig = Field(description="Which columns become features, and how.")
+    model: ModelConfig = Field(ModelConfig(), description="The network.")
+    train: TrainConfig = Field(TrainConfig(), description="How it is trained.")
+    gates: GatesConfig = Field(GatesConfig(), description="What stops a run or a push.")
+    serve: ServeConfig = Field(ServeConfig(), description="The pushed model.")
+    run: RunConfig = Field(RunConfig(), description="How the pipeline is run.")
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+    _source: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path:
+        """Folder that relative paths start from: the config file's."""
+        return self._folder
+
+    @property
+    def source(self) -> Path | None:
+        """The config file, if it was read from one."""
+        return self._source
+
+    @property
+    def transform(self) -> TransformConfig:
+        """What the preprocessing function needs to know."""
+        return TransformConfig(features=self.features, label=self.data.label)
+
+    @property
+    def root(self) -> Path:
+        """Folder of artifacts, metadata and reports."""
+        return self.resolve(self.run.root)
+
+    @property
+    def model_name(self) -> str:
+        """Name under which the pushed model is served."""
+        return self.serve.model_name or self.name
+
+    @property
+    def push_dir(self) -> Path:
+        """`model_base_path`: the folder of version folders."""
+        return (
+            self.resolve(self.serve.push_dir)
+            if self.serve.push_dir
+            else self.root / "serving" / self.model_name
+        )
+
+    def resolve(self, path: str) -> Path:
+        """A path of the config, absolute."""
+        return (self._folder / Path(path).expanduser()).resolve()

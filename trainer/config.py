@@ -1,0 +1,69 @@
+"""The `model` and `train` sections of `pipeline.yaml`. Pydantic only, no TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from transform.config import Section
+
+
+class ModelConfig(Section):
+    """The network. `builder` replaces it whole with a function of the user's."""
+
+    family: Literal["dnn"] = Field("dnn", description="Model family (trainer/models).")
+    hidden_units: list[int] = Field(
+        [128, 64], min_length=1, description="Width of each hidden layer, in units."
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of units dropped in training.")
+    embedding_max_dim: int = Field(
+        16, ge=1, description="Longest embedding of a categorical feature, in floats."
+    )
+    builder: str | None = Field(
+        None,
+        description="Your own build_model(features, config): import path or file.py:function.",
+    )
+
+
+class EarlyStopping(Section):
+    """Stop when the validation split no longer improves, and keep the best weights."""
+
+    patience_epochs: int = Field(3, ge=1, description="Epochs without improvement to wait.")
+    min_delta: float = Field(0.0, ge=0, description="Smallest change of the loss that counts.")
+
+
+class TrainConfig(Section):
+    """How the network is trained."""
+
+    steps: int = Field(1000, ge=1, description="Optimizer steps in all.")
+    steps_per_epoch: int = Field(
+        200, ge=1, description="Steps between two validations and checkpoints."
+    )
+    batch_size: int = Field(128, ge=1, description="Global batch, in rows, over all replicas.")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate.")
+    l2: float = Field(0.0, ge=0, description="L2 penalty on dense kernels.")
+    early_stopping: EarlyStopping | None = Field(
+        None, description="Stop early on the validation split; empty: train all steps."
+    )
+    seed: int = Field(17, ge=0, description="Seed of weights, shuffling and dropout.")
+    strategy: Literal["auto", "mirrored", "default", "tpu", "multi_worker"] = Field(
+        "mirrored",
+        description="Distribution strategy. `auto`: mirrored with two or more GPUs, else default.",
+    )
+    logical_cpus: int = Field(
+        0, ge=0, le=64, description="Split the CPU into this many logical replicas; 0: do not."
+    )
+    tensorboard: bool = Field(True, description="Write TensorBoard logs beside the model.")
+    run_fn: str = Field(
+        "trainer.run.run_fn", description="TFX run_fn: import path or file.py:function."
+    )
+
+    @model_validator(mode="after")
+    def _replicas_share_the_batch(self) -> TrainConfig:
+        if self.logical_cpus and self.batch_size % self.logical_cpus:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of logical_cpus "
+                f"{self.logical_cpus}: every replica takes an equal share of each step"
+            )
+        return self

@@ -1,0 +1,213 @@
+"""The `features` section of `pipeline.yaml`: which columns become features, and how.
+
+Pydantic only: the config is read and checked long before TensorFlow is imported.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A part of the config. Unknown keys are errors, values never change after they are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NumericFeature(Section):
+    """A number. Stored as float32; a missing value is imputed with the column's mean (0 after
+    `zscore`)."""
+
+    kind: Literal["numeric"] = "numeric"
+    scale: Literal["zscore", "minmax", "none"] = Field(
+        "zscore", description="How the value is scaled: to mean 0 and variance 1, to [0, 1], not."
+    )
+    log: bool = Field(False, description="Take sign(x) * log(1 + |x|) before scaling.")
+    buckets: int = Field(
+        0, ge=0, le=1000, description="Cut into this many quantile buckets, one-hot; 0: do not."
+    )
+    missing_indicator: bool = Field(
+        False, description="Add a feature that is 1 where the value was missing."
+    )
+
+
+class CategoricalFeature(Section):
+    """One of several values. Stored as a string (as an integer for `identity`)."""
+
+    kind: Literal["categorical"] = "categorical"
+    encoding: Literal["vocabulary", "hash", "identity"] = Field(
+        "vocabulary",
+        description="Ids by a vocabulary learned from the data, by hashing, or the integer itself.",
+    )
+    max_values: int = Field(
+        1000, ge=1, description="Most frequent values kept in the vocabulary; for identity, ids."
+    )
+    min_count: int = Field(
+        1, ge=1, description="A value seen in fewer rows than this is out of vocabulary."
+    )
+    oov_buckets: int = Field(
+        1, ge=1, description="Ids for values outside the vocabulary, chosen by hash."
+    )
+    hash_buckets: int = Field(100, ge=2, description="Number of ids with `encoding: hash`.")
+
+
+class DateFeature(Section):
+    """A point in time: Unix seconds, or ISO 8601 text (2024-01-31, 2024-01-31T13:45:00)."""
+
+    kind: Literal["date"] = "date"
+    unit: Literal["seconds", "milliseconds", "iso"] = Field(
+        "iso", description="How the column states time: Unix seconds, milliseconds, or ISO text."
+    )
+    parts: list[Literal["hour", "weekday", "day", "month", "year"]] = Field(
+        ["hour", "weekday", "month"],
+        min_length=1,
+        description="Parts that become features; all but year as sine and cosine of their cycle.",
+    )
+
+
+class TextFeature(Section):
+    """Free text: lower-cased, split at non-word characters, counted as a bag of n-grams."""
+
+    kind: Literal["text"] = "text"
+    max_tokens: int = Field(5000, ge=1, description="Most frequent n-grams kept.")
+    min_count: int = Field(2, ge=1, description="An n-gram in fewer rows than this is dropped.")
+    ngrams: int = Field(1, ge=1, le=4, description="Longest n-gram, in tokens.")
+    weight: Literal["tfidf", "count"] = Field("tfidf", description="Value of a token in a row.")
+
+
+class ImageFeature(Section):
+    """An encoded image (PNG, JPEG, BMP, GIF), as bytes; its pixels end in [0, 1]."""
+
+    kind: Literal["image"] = "image"
+    height_px: int = Field(32, ge=1, le=2048, description="Height after resizing, in pixels.")
+    width_px: int = Field(32, ge=1, le=2048, description="Width after resizing, in pixels.")
+    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for RGB.")
+
+
+Feature = Annotated[
+    NumericFeature | CategoricalFeature | DateFeature | TextFeature | ImageFeature,
+    Field(discriminator="kind"),
+]
+
+
+class Cross(Section):
+    """The combination of several categorical columns, as one hashed categorical feature."""
+
+    columns: list[str] = Field(min_length=2, description="Columns to combine.")
+    hash_buckets: int = Field(1000, ge=2, description="Number of ids.")
+
+
+class FeaturesConfig(Section):
+    """Which columns become features, and how."""
+
+    columns: dict[str, Feature] = Field(
+        min_length=1, description="One entry a column that is a feature; others are ignored."
+    )
+    crosses: list[Cross] = Field([], description="Combinations of categorical columns.")
+    preprocessing_fn: str = Field(
+        "transform.preprocessing.preprocessing_fn",
+        description="Function that maps raw columns to features: import path or file.py:function.",
+    )
+
+    @model_validator(mode="after")
+    def _crosses_name_categorical_columns(self) -> FeaturesConfig:
+        for cross in self.crosses:
+            for name in cross.columns:
+                feature = self.columns.get(name)
+                if feature is None or feature.kind != "categorical":
+                    raise ValueError(
+                        f"a cross names {name!r}, which is not a categorical column of features"
+                    )
+        return self
+
+
+class LabelConfig(Section):
+    """What the model learns to predict."""
+
+    column: str = Field(description="The label's column.")
+    task: Literal["binary", "multiclass", "regression"] = Field(
+        "binary", description="Kind of label."
+    )
+    classes: list[str] = Field(
+        [],
+        description="The label's values; the position is the class's id. In a binary label the "
+        "second is the positive one. Empty with `above` and for regression.",
+    )
+    above: float | None = Field(
+        None, description="Binary label from a number: 1 where the column is above this."
+    )
+    of: str | None = Field(
+        None, description="With `above`: compare with `above` times this column's value."
+    )
+
+    @model_validator(mode="after")
+    def _classes_fit_the_task(self) -> LabelConfig:
+        if self.of is not None and self.above is None:
+            raise ValueError("`of` needs `above`: the label is 1 where column > above * of")
+        if self.above is not None and self.task != "binary":
+            raise ValueError("`above` makes a binary label; set `task: binary` or drop it")
+        if self.task == "regression" and self.classes:
+            raise ValueError("a regression label has no classes")
+        if self.task == "binary" and self.above is None and len(self.classes) != 2:
+            raise ValueError(
+                "a binary label needs two `classes`, the second the positive one, or `above`"
+            )
+        if self.task == "multiclass" and len(self.classes) < 2:
+            raise ValueError("a multiclass label needs its `classes`, at least two")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("`classes` names a value twice")
+        return self
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the raw label is stored as a float32; otherwise as the class's name."""
+        return self.task == "regression" or self.above is not None
+
+
+class TransformConfig(Section):
+    """What the preprocessing function is given, as its `custom_config`: features and label."""
+
+    features: FeaturesConfig
+    label: LabelConfig
+
+
+StorageType = Literal["float", "int", "bytes"]
+
+
+def storage_types(config: TransformConfig) -> dict[str, StorageType]:
+    """The tf.Example kind that each raw column is stored and served as.
+
+    It follows from the config's kind and not from the values: a numeric column that happens to
+    hold whole numbers today is a float all the same, so training and serving agree tomorrow.
+    """
+    types: dict[str, StorageType] = {}
+    for name, feature in config.features.columns.items():
+        types[name] = _storage_type(feature)
+    label = config.label
+    types[label.column] = "float" if label.is_number else "bytes"
+    if label.of is not None:
+        types.setdefault(label.of, "float")
+    return types
+
+
+def _storage_type(feature: Feature) -> StorageType:
+    match feature:
+        case NumericFeature():
+            return "float"
+        case CategoricalFeature(encoding="identity"):
+            return "int"
+        case DateFeature(unit="seconds" | "milliseconds"):
+            return "int"
+        case _:
+            return "bytes"
+
+
+# Names in the transformed examples. `LABEL` is what the trainer and TFMA read.
+LABEL = "label_xf"
+
+
+def feature_name(column: str, part: str = "") -> str:
+    """The transformed feature made from a raw column (and one part of it)."""
+    return f"{column}_{part}_xf" if part else f"{column}_xf"
