@@ -1,0 +1,52 @@
+# What you can do here; `make` alone lists it. Every target sets up .venv first if it has to.
+# Needs a POSIX shell, make, a Python 3.10 or later, and PyPI.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-fast lint format lock bench
+
+# What the environment is made from. Its checksum is in the stamp's name, so the environment is
+# brought up to date when the content changes, whatever a checkout does to the files' times.
+INSTALLED_FROM := requirements/lock.txt requirements/bootstrap.txt setup.py
+CHECKSUM := $(shell { cat $(INSTALLED_FROM); pwd; } | cksum | cut -d ' ' -f 1)
+# A virtual environment whose Python is gone is no environment, whatever the stamp says.
+BROKEN := $(shell test -x .venv/bin/python || echo -broken)
+STAMP := .venv/stamp-$(CHECKSUM)
+BIN := .venv/bin
+
+# The tests' workers. Each holds TensorFlow (about 1.5 GB).
+JOBS ?= 2
+# More for pytest, for instance: make test PYTEST_ARGS='-k taxi'
+PYTEST_ARGS ?=
+
+help: ## list what make can do
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | \
+	    awk -F '|' '{ printf "%-18s%s\n", $$1, $$2 }'
+
+$(STAMP)$(BROKEN):
+	@python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && \
+	    rm -f $(STAMP) && "$$python" tools/setup_env.py $(STAMP)
+
+setup: $(STAMP)$(BROKEN) ## make the environment in .venv (the other targets do it themselves)
+	@:
+
+run: setup ## the main job: raw taxi data to a model that answers requests
+	@$(BIN)/assay demo
+
+test: setup lint ## lint, then every test (under 15 minutes on 2 cores)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+test-fast: setup ## the quick tests (under 3 minutes)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow' $(PYTEST_ARGS)
+
+lint: setup ## style, types, import rules, and whether generated files are fresh
+	@$(BIN)/python tools/lint.py
+
+format: setup ## format the code, and mend what ruff can mend
+	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format .
+
+lock: ## make requirements/lock.txt from its inputs (LOCK_ARGS=--upgrade: newest releases)
+	@python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && \
+	    UV=$$("$$python" tools/bootstrap_uv.py) && export UV && \
+	    "$$python" tools/lock.py $(LOCK_ARGS)
+
+bench: setup ## the benchmarks of the README, side by side with TFX's own pipeline
+	@$(BIN)/python benchmarks/taxi_dag.py

@@ -1,0 +1,85 @@
+"""What Assay needs, by what a machine does with it.
+
+The ranges are the ones that upstream's own metadata allow, so that plain pip can resolve them where
+wheels exist. `make` installs requirements/lock.txt instead: exact versions, run together, and the
+only way on glibc before 2.38 (Debian 12, Ubuntu 22.04).
+"""
+
+from setuptools import find_packages, setup
+
+TENSORFLOW = "tensorflow>=2.19,<2.22"
+CLIENT = ["grpcio>=1.64,<2", "protobuf>=5.29,<7", "numpy>=1.26,<3"]
+SERVING = [*CLIENT, TENSORFLOW]
+PIPELINE = [
+    *SERVING,
+    "tf_keras>=2.19,<2.22",
+    "tfx>=1.21,<1.22",
+    "tensorflow-transform>=1.21,<1.22",
+    "tensorflow-model-analysis>=0.52,<0.53",
+    "tensorflow-model-optimization>=0.8.1,<0.9",
+    "tensorflow-serving-api>=2.19.1,<2.22",
+    "keras-tuner>=1.4.8,<2",
+    "apache-beam>=2.60,<3",
+    "tensorboard>=2.19,<2.22",
+    "jinja2>=3.1,<4",
+    "filelock>=3.12",
+    "setuptools<81",  # tensorflow-hub, which TFX needs, imports pkg_resources.
+]
+
+setup(
+    name="tfx-assay",
+    version="0.1.0",
+    description="From raw data to a measured, gated model in TensorFlow Serving",
+    python_requires=">=3.10",
+    packages=find_packages(
+        include=[
+            f"{name}{end}"
+            for name in ("transform", "trainer", "serving", "tfx_pipeline")
+            for end in ("", ".*")
+        ]
+    ),
+    package_data={
+        "": ["*.j2", "py.typed"],
+        "tfx_pipeline": ["templates/**"],
+    },
+    install_requires=[
+        "pydantic>=2.7,<3",
+        "typer>=0.12",
+        "rich>=13",
+        "pyyaml>=6",
+        "psutil>=5.9",
+    ],
+    extras_require={
+        # A machine that sends requests; no TensorFlow.
+        "client": CLIENT,
+        # A machine that answers them; no TFX.
+        "serving": SERVING,
+        # A machine that runs pipelines on its own or as a worker.
+        "pipeline": PIPELINE,
+        # Airflow's tasks call `assay run-node`, so Airflow and the pipeline may share a machine
+        # without sharing an environment. Airflow 3 must have its own; 2.11 fits in either.
+        "airflow": ["apache-airflow>=2.11,<4"],
+        "vertex": [*PIPELINE, "google-cloud-aiplatform>=1.64,<2", "kfp>=2.6,<2.17"],
+        "notebooks": [*PIPELINE, "ipykernel>=6", "nbclient>=0.10", "matplotlib>=3.8"],
+        "dev": [
+            *PIPELINE,
+            "hypothesis>=6",
+            "import-linter>=2",
+            "matplotlib>=3.8",
+            "mypy>=1.10",
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.5",
+            "ruff>=0.5",
+            "scikit-learn>=1.5,<2",
+            "types-protobuf",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "assay = tfx_pipeline.cli.main:main",
+            "assay-model-server = serving.server.main:main",
+        ]
+    },
+)
