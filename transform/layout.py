@@ -1,0 +1,181 @@
+"""What the transformed features are: their kinds and sizes, for whoever builds inputs from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tfx_pipeline.errors import ConfigError
+from transform.config import (
+    LABEL,
+    CategoricalFeature,
+    DateFeature,
+    Feature,
+    FeaturesConfig,
+    ImageFeature,
+    NumericFeature,
+    TextFeature,
+    TransformConfig,
+    feature_name,
+)
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+_OWN = FeaturesConfig.model_fields["preprocessing_fn"].default
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """One transformed feature.
+
+    Attributes:
+        name: Its name in the transformed examples; of a bag, the name of its ids.
+        kind: `dense`: float32 `[N, *shape]`. `ids`: int64 `[N, *shape]`, each in 0..size-1.
+            `image`: float32 `[N, *shape]` in [0, 1]. `bag`: ids int64 and weights float32,
+            aligned, of varying length (sparse as parsed, `[N, L]` after `model_inputs`).
+        size: Width of a dense feature or an image in floats; number of ids of `ids` and `bag`.
+        shape: Shape without the batch; `(None,)` for a bag.
+        weights: Name of a bag's weights.
+    """
+
+    name: str
+    kind: Literal["dense", "ids", "image", "bag"]
+    size: int
+    shape: tuple[int | None, ...]
+    weights: str | None = None
+
+
+def layout(config: TransformConfig, tft_output: tft.TFTransformOutput) -> list[FeatureSpec]:
+    """The transformed features, label excluded, in the config's order.
+
+    For a user's own preprocessing function they are read from the transformed schema: floats are
+    dense (images when of rank 3), integers with a known range are ids, a pair `<x>_ids_xf` and
+    `<x>_weights_xf` of varying length is a bag.
+
+    Raises:
+        ConfigError: A user's function made a feature that none of the kinds describes, or no
+            label.
+    """
+    if config.features.preprocessing_fn != _OWN:
+        return _from_schema(config.features.preprocessing_fn, tft_output)
+    from transform import crosses
+
+    specs: list[FeatureSpec] = []
+    for name, feature in config.features.columns.items():
+        specs += _of_column(name, feature, tft_output)
+    for cross in config.features.crosses:
+        name = feature_name(crosses.cross_name(cross))
+        specs.append(FeatureSpec(name, "ids", cross.hash_buckets, (1,)))
+    return specs
+
+
+def model_inputs(
+    features: Mapping[str, tf.Tensor | tf.SparseTensor], specs: Iterable[FeatureSpec]
+) -> dict[str, tf.Tensor]:
+    """The features of `specs` as dense tensors, in training and in serving alike.
+
+    A bag's ids and weights are padded to the batch's longest row, at least 1, with id 0 and
+    weight 0: a sum or a mean weighted with them does not see the padding.
+
+    Args:
+        features: Parsed transformed examples, or what `transform_features_layer()` returned.
+        specs: From `layout`.
+
+    Returns:
+        Tensors by name, one a spec and two a bag.
+    """
+    inputs = {}
+    for spec in specs:
+        inputs[spec.name] = features[spec.name]
+        if spec.weights is not None:
+            inputs[spec.name] = _pad(features[spec.name])
+            inputs[spec.weights] = _pad(features[spec.weights])
+    return inputs
+
+
+def _pad(values: tf.SparseTensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    rows, longest = values.dense_shape[0], tf.maximum(values.dense_shape[1], 1)
+    shape = tf.stack([rows, longest])
+    return tf.sparse.to_dense(tf.SparseTensor(values.indices, values.values, shape))
+
+
+def _of_column(
+    column: str, feature: Feature, tft_output: tft.TFTransformOutput
+) -> list[FeatureSpec]:
+    from transform import categorical, date
+
+    name = feature_name(column)
+    match feature:
+        case NumericFeature():
+            width = feature.buckets or 1
+            specs = [FeatureSpec(name, "dense", width, (width,))]
+            if feature.missing_indicator:
+                specs.append(FeatureSpec(feature_name(column, "missing"), "dense", 1, (1,)))
+            return specs
+        case CategoricalFeature(encoding="vocabulary"):
+            known = _vocabulary_size(tft_output, categorical.vocabulary_name(column))
+            return [FeatureSpec(name, "ids", 1 + known + feature.oov_buckets, (1,))]
+        case CategoricalFeature(encoding="hash"):
+            return [FeatureSpec(name, "ids", 1 + feature.hash_buckets, (1,))]
+        case CategoricalFeature():
+            return [FeatureSpec(name, "ids", 2 + feature.max_values, (1,))]
+        case DateFeature():
+            width = date.width(feature)
+            return [FeatureSpec(name, "dense", width, (width,))]
+        case TextFeature():
+            known = _vocabulary_size(tft_output, categorical.vocabulary_name(column))
+            ids, weights = feature_name(column, "ids"), feature_name(column, "weights")
+            return [FeatureSpec(ids, "bag", known, (None,), weights)]
+        case ImageFeature():
+            shape = (feature.height_px, feature.width_px, feature.channels)
+            return [FeatureSpec(name, "image", shape[0] * shape[1] * shape[2], shape)]
+
+
+def _vocabulary_size(tft_output: tft.TFTransformOutput, name: str) -> int:
+    # An empty vocabulary is written as one token that cannot occur, and looks up as size 1.
+    return max(1, int(tft_output.vocabulary_size_by_name(name)))
+
+
+def _from_schema(path: str, tft_output: tft.TFTransformOutput) -> list[FeatureSpec]:
+    import tensorflow as tf
+
+    parsed = tft_output.transformed_feature_spec()
+    ranges = {
+        feature.name: feature.int_domain
+        for feature in tft_output.transformed_metadata.schema.feature
+        if feature.HasField("int_domain")
+    }
+    if LABEL not in parsed:
+        raise ConfigError(f"{path} returns no {LABEL!r}", hint=f"Add {LABEL!r} to its result.")
+    specs = []
+    for name, spec in sorted(parsed.items()):
+        bag = name.endswith("_ids_xf") and name.removesuffix("_ids_xf") + "_weights_xf"
+        weights_of = name.endswith("_weights_xf") and name.removesuffix("_weights_xf") + "_ids_xf"
+        if name == LABEL or (weights_of and weights_of in parsed):
+            continue
+        if isinstance(spec, tf.io.FixedLenFeature):
+            shape = tuple(spec.shape)
+            if spec.dtype == tf.float32:
+                width = 1
+                for size in shape:
+                    width *= size
+                specs.append(
+                    FeatureSpec(name, "image" if len(shape) == 3 else "dense", width, shape)
+                )
+                continue
+            if spec.dtype == tf.int64 and name in ranges and ranges[name].min >= 0:
+                specs.append(FeatureSpec(name, "ids", ranges[name].max + 1, shape))
+                continue
+        elif bag and bag in parsed and name in ranges:
+            specs.append(FeatureSpec(name, "bag", ranges[name].max + 1, (None,), bag))
+            continue
+        raise ConfigError(
+            f"{path} returns {name!r} as {spec}, which no input of the model can take",
+            hint="Return float32, or int64 ids made by tft.compute_and_apply_vocabulary.",
+        )
+    return specs
