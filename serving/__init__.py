@@ -1,1 +1,1 @@
-"""A pushed model to answers: the model server and its clients, over TensorFlow Serving's protocol."""
+"""A pushed model to answers: the model server and its clients, TensorFlow Serving's protocol."""

@@ -1,0 +1,218 @@
+"""The protocol's methods: request bytes in, response bytes out, whatever carries them.
+
+Codes and messages are those of tensorflow_model_server (predict_util.cc, server_core.cc,
+get_model_metadata_impl.cc and get_model_status_impl.cc of tensorflow/serving, and
+cc/saved_model/util.cc of tensorflow).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow_serving.apis.get_model_metadata_pb2 import (
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    SignatureDefMap,
+)
+from tensorflow_serving.apis.get_model_status_pb2 import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+)
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+
+from serving.server.saved_model import DEFAULT_SIGNATURE, SavedModel
+from serving.server.status import Code, RequestError, invalid_argument, not_found
+from serving.server.versions import ServedModel, not_served
+from serving.tensors import to_array, write_tensor
+
+Models = Mapping[str, ServedModel]
+Handler = Callable[[bytes], bytes]
+_Message = TypeVar("_Message", bound=Message)
+
+
+def build_handlers(models: Models, *, health: bool) -> dict[str, Handler]:
+    """Full method name (`/package.Service/Method`) to its handler.
+
+    A handler raises `RequestError` for any answer but OK.
+
+    Args:
+        models: Model name to the model served under it.
+        health: Whether to answer `grpc.health.v1.Health/Check`.
+    """
+    handlers: dict[str, Handler] = {
+        "/tensorflow.serving.PredictionService/Predict": partial(predict, models),
+        "/tensorflow.serving.PredictionService/GetModelMetadata": partial(
+            get_model_metadata, models
+        ),
+        "/tensorflow.serving.ModelService/GetModelStatus": partial(get_model_status, models),
+    }
+    if health:
+        handlers["/grpc.health.v1.Health/Check"] = partial(check_health, models)
+    return handlers
+
+
+def predict(models: Models, data: bytes) -> bytes:
+    """PredictionService.Predict: runs one signature on the request's tensors."""
+    request = _parse(PredictRequest, data)
+    spec = request.model_spec
+    with _lease(models, request.HasField("model_spec"), spec) as (version, model):
+        name = spec.signature_name or DEFAULT_SIGNATURE
+        signature = model.signatures.get(name)
+        if signature is None:
+            raise RequestError(
+                Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
+            )
+        inputs = _read_inputs(signature, request.inputs)
+        outputs = model.run(name, inputs, _select_outputs(signature, request.output_filter))
+    response = PredictResponse()
+    response.model_spec.name = spec.name
+    response.model_spec.signature_name = name
+    response.model_spec.version.value = version
+    for alias, array in outputs.items():
+        write_tensor(response.outputs[alias], array)
+    return bytes(response.SerializeToString())
+
+
+def get_model_metadata(models: Models, data: bytes) -> bytes:
+    """PredictionService.GetModelMetadata: the signatures of a model."""
+    request = _parse(GetModelMetadataRequest, data)
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    if not request.metadata_field:
+        raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
+    for field in request.metadata_field:
+        if field != "signature_def":
+            raise invalid_argument(f"Metadata field {field} is not supported")
+    signatures = SignatureDefMap()
+    with _lease(models, True, request.model_spec) as (version, model):
+        for key, signature in model.signatures.items():
+            signatures.signature_def[key].CopyFrom(signature)
+    response = GetModelMetadataResponse()
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.version.value = version
+    response.metadata["signature_def"].Pack(signatures)
+    return bytes(response.SerializeToString())
+
+
+def get_model_status(models: Models, data: bytes) -> bytes:
+    """ModelService.GetModelStatus: the state of one version, or of every version seen."""
+    request = _parse(GetModelStatusRequest, data)
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    name = request.model_spec.name
+    statuses = models[name].statuses() if name in models else {}
+    if request.model_spec.HasField("version"):
+        version = request.model_spec.version.value
+        if version not in statuses:
+            raise not_found(f"Could not find version {version} of model {name}")
+        statuses = {version: statuses[version]}
+    elif not statuses:
+        raise not_found(f"Could not find any versions of model {name}")
+    response = GetModelStatusResponse()
+    for version, status in statuses.items():
+        entry = response.model_version_status.add(version=version, state=int(status.state))
+        entry.status.error_code = status.code
+        entry.status.error_message = status.message
+    return bytes(response.SerializeToString())
+
+
+def check_health(models: Models, data: bytes) -> bytes:
+    """grpc.health.v1.Health.Check: SERVING once every model has a version that answers.
+
+    The two messages have one field each, so the well-known wrappers read and write them: a string
+    and an enum, both with number 1.
+    """
+    service = _parse(StringValue, data).value
+    known = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+    if service not in known:
+        raise not_found(f"unknown service {service}")
+    serving = all(model.available() for model in models.values())
+    return Int32Value(value=1 if serving else 2).SerializeToString()
+
+
+def _parse(message_class: type[_Message], data: bytes) -> _Message:
+    try:
+        return message_class.FromString(data)
+    except DecodeError:
+        raise invalid_argument(
+            f"the request is no valid {message_class.DESCRIPTOR.full_name} message"
+        ) from None
+
+
+def _lease(
+    models: Models, has_spec: bool, spec: ModelSpec
+) -> AbstractContextManager[tuple[int, SavedModel]]:
+    if not has_spec:
+        raise invalid_argument("Missing ModelSpec")
+    if not spec.name:
+        raise invalid_argument("ModelSpec has no name specified.")
+    if spec.HasField("version_label"):
+        raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
+    version = spec.version.value if spec.HasField("version") else None
+    if spec.name not in models:
+        raise not_served(spec.name, version)
+    return models[spec.name].lease(version)
+
+
+def _read_inputs(
+    signature: SignatureDef, sent: Mapping[str, Any]
+) -> dict[str, np.ndarray[Any, Any]]:
+    extra, missing = set(sent) - set(signature.inputs), set(signature.inputs) - set(sent)
+    too_few = len(sent) < len(signature.inputs) and not signature.defaults
+    if len(sent) > len(signature.inputs) or too_few:
+        raise _wrong_inputs(signature, sent, extra, missing)
+    arrays = {}
+    for alias in sorted(signature.inputs):
+        if alias not in sent and alias not in signature.defaults:
+            raise invalid_argument(
+                f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not "
+                "found in request and no default value provided. Inputs expected to be in the "
+                f"request {{{_listed(sent)}}}, or default input alias set: "
+                f"{_listed(signature.defaults)}"
+            )
+        try:
+            arrays[alias] = to_array(sent[alias] if alias in sent else signature.defaults[alias])
+        except ValueError as error:
+            raise invalid_argument(f"tensor parsing error: {alias}: {error}") from error
+    if extra:
+        raise invalid_argument(
+            "Inputs contains invalid name. Used request inputs: "
+            f"{_listed(set(sent) - extra)}, request input: {_listed(sent)}"
+        )
+    return arrays
+
+
+def _wrong_inputs(
+    signature: SignatureDef, sent: Mapping[str, Any], extra: set[str], missing: set[str]
+) -> RequestError:
+    return invalid_argument(
+        f"input size does not match signature: {len(sent)}!={len(signature.inputs)} "
+        f"len({{{_listed(sent)}}}) != len({{{_listed(signature.inputs)}}}). "
+        f"Sent extra: {{{_listed(extra)}}}. Missing but required: {{{_listed(missing)}}}."
+    )
+
+
+def _select_outputs(signature: SignatureDef, output_filter: Iterable[str]) -> list[str]:
+    chosen: list[str] = []
+    for alias in output_filter:
+        if alias not in signature.outputs:
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in "
+                f"the set {{{_listed(signature.outputs)}}}."
+            )
+        if alias in chosen:
+            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+        chosen.append(alias)
+    return chosen or sorted(signature.outputs)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))

@@ -1,0 +1,174 @@
+"""One loaded version of a model: a TF1 session over a SavedModel, called through cached callables.
+
+The TF1 loader takes both TF1 and TF2 SavedModels, and a callable costs about a tenth of what a
+TF2 signature costs for each call. `Session._make_callable_from_options` is private; where it is
+missing, `Session.run` does the same more slowly.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+
+from serving.server.status import Code, RequestError, invalid_argument
+from serving.tensors import DTYPE_NAMES, dtype_number
+
+DEFAULT_SIGNATURE = "serving_default"
+_MAX_CALLABLES = 64  # one for each set of outputs asked for; the client chooses the sets
+
+_Call = Callable[..., Sequence[Any]]
+
+
+class SavedModel:
+    """A loaded SavedModel. Its methods may be called from many threads at once.
+
+    Attributes:
+        signatures: Signature key to SignatureDef, as the SavedModel states them.
+    """
+
+    def __init__(
+        self,
+        session: tf.compat.v1.Session,
+        signatures: Mapping[str, meta_graph_pb2.SignatureDef],
+    ) -> None:
+        self.signatures = dict(signatures)
+        self._session = session
+        self._calls: dict[tuple[str, tuple[str, ...]], _Call] = {}
+        self._lock = threading.Lock()
+
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray[Any, Any]], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Runs one signature.
+
+        Args:
+            signature: A key of `signatures`.
+            inputs: Exactly the signature's input aliases, each with an array.
+            outputs: Output aliases of the signature, without repeats.
+
+        Returns:
+            Alias to array, in the order of `outputs`; strings are object arrays of bytes.
+
+        Raises:
+            RequestError: A dtype does not match, or the graph refuses the values; code and
+                message are TensorFlow's.
+        """
+        definition = self.signatures[signature]
+        aliases = _feed_order(definition)
+        feeds = [inputs[alias] for alias in aliases]
+        for index, (alias, array) in enumerate(zip(aliases, feeds, strict=True)):
+            expected, sent = definition.inputs[alias].dtype, dtype_number(array)
+            if sent != expected:
+                # The message of DirectSession::Run, which the callable words differently.
+                raise invalid_argument(
+                    f"Expects arg[{index}] to be {_dtype_name(expected)} "
+                    f"but {_dtype_name(sent)} is provided"
+                )
+        names = sorted({definition.outputs[alias].name for alias in outputs})
+        call = self._callable(signature, tuple(names))
+        try:
+            values = dict(zip(names, call(*feeds), strict=True))
+        except tf.errors.OpError as error:
+            raise RequestError(Code(error.error_code), error.message) from error
+        except (TypeError, ValueError) as error:  # Session.run's own checks
+            raise invalid_argument(str(error)) from error
+        return {alias: _as_array(values[definition.outputs[alias].name]) for alias in outputs}
+
+    def prepare(self, signature: str) -> None:
+        """Builds the callable for all outputs of a signature, so that no request pays for it."""
+        if signature in self.signatures:
+            tensors = self.signatures[signature].outputs.values()
+            self._callable(signature, tuple(sorted({tensor.name for tensor in tensors})))
+
+    def close(self) -> None:
+        """Frees the session and what it holds. No call may be running or follow."""
+        self._calls.clear()
+        self._session.close()
+
+    def _callable(self, signature: str, fetches: tuple[str, ...]) -> _Call:
+        key = (signature, fetches)
+        call = self._calls.get(key)
+        if call is None:
+            definition = self.signatures[signature]
+            feeds = [definition.inputs[alias].name for alias in _feed_order(definition)]
+            try:
+                call = make_callable(self._session, feeds, fetches)
+            except tf.errors.OpError as error:
+                raise RequestError(Code(error.error_code), error.message) from error
+            with self._lock:
+                if len(self._calls) >= _MAX_CALLABLES:
+                    self._calls.pop(next(iter(self._calls)))
+                self._calls[key] = call
+        return call
+
+
+def load(path: Path) -> SavedModel:
+    """Loads the SavedModel in a folder (tag `serve`) for serving.
+
+    Raises:
+        RequestError: It cannot be loaded; the message says why.
+    """
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    try:
+        with session.graph.as_default(), _loader_warnings_off():
+            meta_graph = tf.compat.v1.saved_model.loader.load(
+                session, [tf.saved_model.SERVING], str(path)
+            )
+        model = SavedModel(session, meta_graph.signature_def)
+        model.prepare(DEFAULT_SIGNATURE)
+    except RequestError:
+        session.close()
+        raise
+    except tf.errors.OpError as error:
+        session.close()
+        raise RequestError(Code(error.error_code), error.message) from error
+    except Exception as error:
+        # The loader raises whatever the damage leads to: OSError, RuntimeError, KeyError, ...
+        session.close()
+        raise RequestError(Code.UNKNOWN, f"{type(error).__name__}: {error}") from error
+    return model
+
+
+def make_callable(
+    session: tf.compat.v1.Session, feeds: Sequence[str], fetches: Sequence[str]
+) -> _Call:
+    """A function from the fed arrays, in order, to the fetched values, in order."""
+    make = getattr(session, "_make_callable_from_options", None)
+    if make is None:
+        return lambda *arrays: session.run(fetches, dict(zip(feeds, arrays, strict=True)))
+    call: _Call = make(config_pb2.CallableOptions(feed=feeds, fetch=fetches))
+    return call
+
+
+def _feed_order(definition: meta_graph_pb2.SignatureDef) -> list[str]:
+    """Input aliases by tensor name: the order in which TensorFlow numbers a call's arguments."""
+    return sorted(definition.inputs, key=lambda alias: str(definition.inputs[alias].name))
+
+
+def _dtype_name(number: int) -> str:
+    return DTYPE_NAMES.get(number, f"unknown dtype enum ({number})")
+
+
+def _as_array(value: Any) -> np.ndarray[Any, Any]:
+    # A scalar string comes back as bytes; numpy's own S type would drop its trailing zero bytes.
+    return np.asarray(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
+
+
+@contextmanager
+def _loader_warnings_off() -> Iterator[None]:
+    """Keeps the deprecation notice of the TF1 loader, which we mean to use, out of the log."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

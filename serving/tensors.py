@@ -1,0 +1,270 @@
+"""TensorProto to numpy and back, on packed bytes, for any generated class of the message.
+
+The functions only touch the fields of the message they are given, so the same code serves
+TensorFlow's own classes (the server) and classes built without TensorFlow (the client).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+try:
+    from ml_dtypes import bfloat16 as _bfloat16
+except ImportError:  # Optional: without it, bfloat16 is read as float32, which loses nothing.
+    _bfloat16 = None
+
+MAX_TENSOR_BYTES = 2**31 - 1
+"""No protobuf message is larger. A TensorProto may state a large shape with one value that fills
+it, so this bounds what a small request can make its reader allocate."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How one DataType lies in a TensorProto: the repeated field and its element's numpy type."""
+
+    field: str
+    dtype: np.dtype[Any] | None  # None: byte strings
+    field_number: int = 0  # set where the packed field is the array's own bytes
+
+
+_OBJECT = np.dtype(object)
+# DataType numbers, fields and field numbers: tensorflow/core/framework/{types,tensor}.proto.
+_KINDS: dict[int, _Kind] = {
+    1: _Kind("float_val", np.dtype("<f4"), 5),
+    2: _Kind("double_val", np.dtype("<f8"), 6),
+    3: _Kind("int_val", np.dtype("<i4")),
+    4: _Kind("int_val", np.dtype("u1")),
+    5: _Kind("int_val", np.dtype("<i2")),
+    6: _Kind("int_val", np.dtype("i1")),
+    7: _Kind("string_val", None),
+    8: _Kind("scomplex_val", np.dtype("<c8"), 9),
+    9: _Kind("int64_val", np.dtype("<i8")),
+    10: _Kind("bool_val", np.dtype("?"), 11),
+    14: _Kind("half_val", np.dtype("<u2")),
+    17: _Kind("int_val", np.dtype("<u2")),
+    18: _Kind("dcomplex_val", np.dtype("<c16"), 12),
+    19: _Kind("half_val", np.dtype("<f2")),
+    22: _Kind("uint32_val", np.dtype("<u4")),
+    23: _Kind("uint64_val", np.dtype("<u8")),
+}
+_BFLOAT16, _STRING, _HALF = 14, 7, 19
+_NUMBERS: dict[np.dtype[Any], int] = {
+    kind.dtype: number
+    for number, kind in _KINDS.items()
+    if kind.dtype is not None and number != _BFLOAT16
+}
+if _bfloat16 is not None:
+    _NUMBERS[np.dtype(_bfloat16)] = _BFLOAT16
+
+DTYPE_NAMES: dict[int, str] = {
+    1: "float",
+    2: "double",
+    3: "int32",
+    4: "uint8",
+    5: "int16",
+    6: "int8",
+    7: "string",
+    8: "complex64",
+    9: "int64",
+    10: "bool",
+    14: "bfloat16",
+    17: "uint16",
+    18: "complex128",
+    19: "half",
+    22: "uint32",
+    23: "uint64",
+}
+"""DataType number to the name TensorFlow's messages use (DataTypeString)."""
+
+
+def to_array(proto: Any) -> np.ndarray[Any, Any]:
+    """Reads a TensorProto.
+
+    Values follow TensorFlow's `Tensor::FromProto`: `tensor_content` wins over the typed field; a
+    typed field with fewer values than the shape repeats its last one; an empty one means zeros.
+
+    Args:
+        proto: A `tensorflow.TensorProto` of any generated class.
+
+    Returns:
+        An array of the message's shape. Strings are object arrays of bytes; bfloat16 is
+        `ml_dtypes.bfloat16` where that package is installed and float32 otherwise. The array may
+        be read-only, for it may share the message's bytes.
+
+    Raises:
+        ValueError: The message is no valid tensor.
+    """
+    kind = _KINDS.get(proto.dtype)
+    if kind is None:
+        raise ValueError(f"DataType {proto.dtype} is not supported")
+    shape = _shape(proto)
+    count = math.prod(shape)
+    item_bytes = kind.dtype.itemsize if kind.dtype is not None else 8
+    if count * item_bytes > MAX_TENSOR_BYTES:
+        raise ValueError(f"shape {list(shape)} is larger than a message can be")
+    if kind.dtype is None:
+        flat = _read_strings(proto, count)
+    elif proto.tensor_content:
+        if len(proto.tensor_content) != count * item_bytes:
+            raise ValueError(
+                f"tensor_content has {len(proto.tensor_content)} bytes, "
+                f"shape {list(shape)} needs {count * item_bytes}"
+            )
+        flat = np.frombuffer(proto.tensor_content, kind.dtype)
+    else:
+        flat = _filled(_read_field(proto, kind), count)
+    if proto.dtype == _BFLOAT16:
+        flat = _bfloat16_from_bits(flat)
+    return flat.reshape(shape)
+
+
+def write_tensor(
+    proto: Any, array: np.ndarray[Any, Any], *, as_tensor_content: bool = False
+) -> None:
+    """Writes an array into an empty TensorProto.
+
+    Args:
+        proto: The message to fill.
+        array: Any numpy array of a type that TensorFlow has; text (`str`) is written as UTF-8.
+        as_tensor_content: Use `tensor_content` for numbers (fast; what clients send). The default
+            is the typed field, as the model server answers: many clients read `float_val`.
+
+    Raises:
+        ValueError: TensorFlow has no such dtype.
+    """
+    number = dtype_number(array)
+    kind = _KINDS[number]
+    proto.dtype = number
+    for size in array.shape:
+        proto.tensor_shape.dim.add().size = size
+    if kind.dtype is None:
+        proto.string_val.extend(_encoded(array.ravel().tolist()))
+        return
+    if number == _BFLOAT16:
+        array = array.view(np.uint16)
+    array = np.ascontiguousarray(array).astype(kind.dtype, copy=False)
+    if as_tensor_content:
+        proto.tensor_content = array.tobytes()
+    elif kind.field_number:
+        # A packed field of fixed width is the array's bytes: parsing them is ten times faster
+        # than extending the field value by value.
+        packed = array.tobytes()
+        proto.MergeFromString(_varint(kind.field_number << 3 | 2) + _varint(len(packed)) + packed)
+    else:
+        values = array.view(np.uint16) if number == _HALF else array
+        getattr(proto, kind.field).extend(values.ravel().tolist())
+
+
+def dtype_number(array: np.ndarray[Any, Any]) -> int:
+    """The DataType number of an array; byte strings, text and objects are DT_STRING.
+
+    Raises:
+        ValueError: TensorFlow has no such dtype.
+    """
+    if array.dtype.kind in "OSU":
+        return _STRING
+    number = _NUMBERS.get(array.dtype.newbyteorder("<"))
+    if number is None:
+        raise ValueError(f"numpy dtype {array.dtype} has no TensorFlow equivalent")
+    return number
+
+
+def _shape(proto: Any) -> tuple[int, ...]:
+    if proto.tensor_shape.unknown_rank:
+        raise ValueError("the shape has no rank")
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"shape {list(shape)} has a negative size")
+    if len(shape) > 64:
+        raise ValueError(f"{len(shape)} dimensions are more than numpy holds")
+    return shape
+
+
+def _read_field(proto: Any, kind: _Kind) -> np.ndarray[Any, Any]:
+    values = getattr(proto, kind.field)
+    assert kind.dtype is not None
+    if kind.dtype.kind == "c":
+        half = np.dtype(f"<f{kind.dtype.itemsize // 2}")
+        if len(values) % 2:
+            raise ValueError(f"{kind.field} has an odd number of parts")
+        return np.fromiter(values, half, len(values)).view(kind.dtype)
+    if kind.field == "half_val":
+        return np.fromiter(values, np.int64, len(values)).astype(np.uint16).view(kind.dtype)
+    if kind.field == "int_val":  # int32 on the wire; narrower types wrap, as the C++ cast does
+        return np.fromiter(values, np.int32, len(values)).astype(kind.dtype)
+    return np.fromiter(values, kind.dtype, len(values))
+
+
+def _filled(values: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    if len(values) >= count:
+        return values[:count]
+    if not len(values):
+        return np.zeros(count, values.dtype)
+    return np.concatenate([values, np.full(count - len(values), values[-1], values.dtype)])
+
+
+def _read_strings(proto: Any, count: int) -> np.ndarray[Any, Any]:
+    if proto.tensor_content:
+        values: Sequence[bytes] = _split_strings(proto.tensor_content, count)
+    else:
+        values = proto.string_val
+    array = np.full(count, values[-1] if len(values) else b"", _OBJECT)
+    known = min(count, len(values))
+    array[:known] = values[:known]
+    return array
+
+
+def _split_strings(content: bytes, count: int) -> list[bytes]:
+    """Strings in `tensor_content`: every length as a varint, then every string's bytes."""
+    if count > len(content):
+        raise ValueError("tensor_content is too short for its strings")
+    lengths, at = [], 0
+    for _ in range(count):
+        length = shift = 0
+        while True:
+            if at >= len(content) or shift > 63:
+                raise ValueError("tensor_content ends inside a string's length")
+            byte = content[at]
+            at += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        lengths.append(length)
+    if at + sum(lengths) != len(content):
+        raise ValueError("tensor_content does not have its strings' lengths")
+    strings = []
+    for length in lengths:
+        strings.append(content[at : at + length])
+        at += length
+    return strings
+
+
+def _bfloat16_from_bits(bits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if _bfloat16 is not None:
+        return bits.view(_bfloat16)
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def _encoded(values: Iterable[object]) -> Iterable[bytes]:
+    for value in values:
+        if isinstance(value, bytes):
+            yield value
+        elif isinstance(value, str):
+            yield value.encode()
+        else:
+            raise ValueError(f"{value!r} is neither bytes nor text")
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
