@@ -39,7 +39,7 @@ setup(
         ]
     ),
     package_data={
-        "": ["*.j2", "py.typed"],
+        "": ["*.j2"],
         "tfx_pipeline": ["templates/**"],
     },
     install_requires=[

@@ -1,0 +1,53 @@
+"""What every test may lean on: a quiet TensorFlow on the CPU, and where the data lie."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports TensorFlow. A test that needs another value starts its own process.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+# Columns decide where rich breaks lines; a test must not depend on the terminal's width.
+os.environ["COLUMNS"] = "120"
+
+REPO = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The root of the repository."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def taxi_csv() -> Path:
+    """15,002 real taxi trips that come with TFX, found without importing it (which takes 9 s)."""
+    spec = importlib.util.find_spec("tfx")
+    assert spec is not None, "TFX is not installed: run `make setup`"
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "examples/chicago_taxi_pipeline/data/simple/data.csv"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data sets beside the repository; tests that use them skip where they are absent."""
+    folder = REPO.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs quick tests first, so that a plain mistake shows before the long ones start."""
+    for item in items:
+        if item.get_closest_marker("network") and os.environ.get("ASSAY_TEST_NETWORK") != "1":
+            item.add_marker(pytest.mark.skip(reason="needs the network: set ASSAY_TEST_NETWORK=1"))
+    heavy = {item.path for item in items if item.get_closest_marker("slow")}
+    # By file, and stable: xdist hands out whole files, and each keeps its own order.
+    items.sort(key=lambda item: item.path in heavy)
