@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -55,8 +56,14 @@ class DataConfig(Section):
     column_names: list[str] = Field(
         [], description="CSV: names for files without a header line; empty: first line has them."
     )
+    encoding: str = Field("utf-8", description="CSV: text encoding, by its Python name.")
+    strip_spaces: bool = Field(
+        False, description="CSV: drop spaces around fields and names, as after `, `."
+    )
     missing_values: list[str] = Field(
-        [""], description="CSV: texts that mean missing, besides the empty field."
+        [""],
+        description="Texts that mean missing, besides the empty one. With `nan` or `NaN` here, "
+        "a NaN in a numeric column is missing too; without, it is an error.",
     )
     label: LabelConfig = Field(description="What the model learns to predict.")
     split: SplitConfig = Field(SplitConfig(), description="How rows are split.")
@@ -66,6 +73,15 @@ class DataConfig(Section):
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str) -> str:
+        try:
+            codecs.lookup(value)
+        except LookupError:
+            raise ValueError(f"Python knows no text encoding {value!r}") from None
+        return value
 
     @model_validator(mode="after")
     def _rows_come_from_somewhere(self) -> DataConfig:

@@ -1,0 +1,1 @@
+"""Components of Assay: typed TFX components, with their standard artifacts."""

@@ -1,0 +1,1 @@
+"""ExampleGen: raw files -> the standard `Examples` artifact, content-addressed in the cache."""

@@ -1,0 +1,1 @@
+"""Raw files -> typed rows: CSV, Parquet and TFRecord read, checked and split, without TFX."""

@@ -1,0 +1,220 @@
+"""What is wrong with the data: faults collected over all rows, told in one error of one screen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfx_pipeline.errors import DataError
+from tfx_pipeline.ingest import csv_scan
+from tfx_pipeline.ingest.files import SPLITS, InputFile
+from tfx_pipeline.ingest.source import Source
+from tfx_pipeline.ingest.values import BadValues
+from transform.config import LabelConfig
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SHOWN = 5  # Faults told at once; more do not fit on a screen.
+
+
+@dataclass(frozen=True)
+class _Fault:
+    file: InputFile
+    column: str
+    bad: BadValues  # Its row counts from the file's start.
+
+
+@dataclass
+class Faults:
+    """Faults found so far; the first of each (column, problem) keeps its place in the data.
+
+    Attributes:
+        source: What is read.
+    """
+
+    source: Source
+    found: dict[tuple[str, str], _Fault] = field(default_factory=dict)
+
+    def add(
+        self, file: InputFile, first_row: int, column: str, faults: Sequence[BadValues]
+    ) -> None:
+        """Notes faults of a chunk whose first row is `first_row` of the file."""
+        for bad in faults:
+            key = (column, bad.problem)
+            if key in self.found:
+                first = self.found[key]
+                total = first.bad.count + bad.count
+                self.found[key] = replace(first, bad=replace(first.bad, count=total))
+            else:
+                self.found[key] = _Fault(file, column, replace(bad, row=first_row + bad.row))
+
+    def raise_any(self, files: Sequence[InputFile]) -> None:
+        """Raises what was found.
+
+        Raises:
+            DataError: Names file, line, column, value and count of the first fault, and up to
+                four others.
+        """
+        if not self.found:
+            return
+        first, *others = list(self.found.values())[:_SHOWN]
+        hint = first.bad.hint
+        before = files[: files.index(first.file)]
+        if before and first.bad.problem == "is not a number":
+            hint += f" In {before[0].path.name} the column holds numbers."
+        for fault in others:
+            hint += f"\nAlso {self._place(fault)}: {_headline(fault.bad)}."
+        if len(self.found) > _SHOWN:
+            hint += f"\nAnd {len(self.found) - _SHOWN} more."
+        raise DataError(_headline(first.bad), where=self._place(first), hint=hint)
+
+    def _place(self, fault: _Fault) -> str:
+        path, row = fault.file.path, fault.bad.row
+        if fault.file.format == "csv":
+            at = f"line {csv_scan.line_of_row(path, row, self.source.data)}"
+        else:
+            at = f"{'row' if fault.file.format == 'parquet' else 'record'} {row + 1}"
+        return f"{path}, {at}, column {fault.column!r}"
+
+
+@dataclass
+class LabelCount:
+    """Counts of the label's values in each split.
+
+    Attributes:
+        label: What the label is.
+        counts: For each split, how often each class occurs (for regression: up to two values).
+        rows: Rows in each split.
+    """
+
+    label: LabelConfig
+    counts: list[Counter[object]] = field(default_factory=lambda: [Counter() for _ in SPLITS])
+    rows: list[int] = field(default_factory=lambda: [0] * len(SPLITS))
+
+    def add(self, columns: dict[str, pa.Array], splits: np.ndarray) -> list[BadValues]:
+        """Counts the labels of N rows.
+
+        Args:
+            columns: Typed lists of length N; the label's column and the one it is compared with.
+            splits: int8 [N].
+
+        Returns:
+            Rows without a label, or with one that cannot be.
+        """
+        for split in range(len(SPLITS)):
+            self.rows[split] += int((splits == split).sum())
+        needed = [self.label.column, *([self.label.of] if self.label.of else [])]
+        for name in needed:
+            if faults := _not_one_value(columns[name], name, self.label):
+                return faults
+        values = columns[self.label.column].flatten().to_numpy(zero_copy_only=False)
+        if self.label.above is not None:
+            of = columns[self.label.of].flatten().to_numpy() if self.label.of else 1.0
+            values = values > self.label.above * of
+        elif self.label.classes:
+            if faults := _outside_classes(values, self.label.classes):
+                return faults
+        for split, counter in enumerate(self.counts):
+            distinct, counts = np.unique(values[splits == split], return_counts=True)
+            if self.label.task == "regression" and len(counter) + len(distinct) > 2:
+                distinct, counts = distinct[:2], counts[:2]  # Only whether it varies matters.
+            counter.update(dict(zip(distinct.tolist(), counts.tolist(), strict=True)))
+        return []
+
+    def check(self, source: Source) -> None:
+        """Checks all rows together.
+
+        Raises:
+            DataError: A label that never varies, in the data or in a split that needs both; or a
+                split without rows.
+        """
+        everywhere: Counter[object] = sum(self.counts, Counter())
+        where = f"{', '.join(source.paths[:3])}, column {self.label.column!r}"
+        if len(everywhere) == 1:
+            raise DataError(
+                f"the label is {_name(next(iter(everywhere)))} in all {sum(self.rows)} rows",
+                where=where,
+                hint="A model needs rows of each class: check `data.label` and the data.",
+            )
+        self._check_split_sizes(source, where)
+        for split in ("train", "eval"):
+            counter = self.counts[SPLITS.index(split)]
+            if len(counter) == 1 and self.label.task != "regression":
+                raise DataError(
+                    f"the label is {_name(next(iter(counter)))} in all {counter.total()} rows of "
+                    f"the split {split!r}",
+                    where=where,
+                    hint="Both classes must be in train and eval: add rows or change `data.split`.",
+                )
+
+    def _check_split_sizes(self, source: Source, where: str) -> None:
+        split = source.data.split
+        needed = {"train", "eval"}
+        if split.method in ("hash", "time") and split.val_fraction > 0:
+            needed.add("val")
+        sizes = dict(zip(SPLITS, self.rows, strict=True))
+        empty = [name for name in SPLITS if name in needed and not sizes[name]]
+        if empty:
+            told = ", ".join(f"{name} {rows}" for name, rows in sizes.items())
+            raise DataError(
+                f"no row falls into the split {' or '.join(empty)} ({told})",
+                where=where,
+                hint="Add rows, or change `data.split`: eval_fraction, val_fraction (0: no val), "
+                "key or column.",
+            )
+
+
+def _not_one_value(lists: pa.Array, name: str, label: LabelConfig) -> list[BadValues]:
+    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+    missing, several = np.flatnonzero(lengths == 0), np.flatnonzero(lengths > 1)
+    faults = []
+    what = "the label" if name == label.column else f"{name!r}, which the label is compared with,"
+    if len(missing):
+        faults.append(
+            BadValues(
+                int(missing[0]),
+                "",
+                f"{what} is missing",
+                "Drop rows without a label, or fill it in; they can teach and test nothing.",
+                len(missing),
+            )
+        )
+    if len(several):
+        shown = str(lists[int(several[0])].as_py())[:60]
+        hint = "Write one label a row."
+        faults.append(
+            BadValues(int(several[0]), shown, "is more than one label", hint, len(several))
+        )
+    return faults
+
+
+def _outside_classes(values: np.ndarray, classes: Sequence[str]) -> list[BadValues]:
+    known = np.isin(values, np.array([name.encode() for name in classes], object))
+    rows = np.flatnonzero(~known)
+    if not len(rows):
+        return []
+    first = values[rows[0]].decode(errors="backslashreplace")
+    hint = f"`data.label.classes` has: {', '.join(repr(name) for name in classes[:20])}. "
+    if first.strip() in classes:
+        hint += "Set `data.strip_spaces: true`: the value has spaces around it."
+    else:
+        others = {value.decode(errors="backslashreplace") for value in values[rows]} - {first}
+        also = f" and {', '.join(map(repr, sorted(others)[:5]))}" if others else ""
+        hint += f"Add {first!r}{also} there, or to `data.missing_values` and drop the rows."
+    return [BadValues(int(rows[0]), first, "is none of the label's classes", hint, len(rows))]
+
+
+def _headline(bad: BadValues) -> str:
+    if bad.problem.endswith("is missing"):
+        return bad.problem + (f" in {bad.count} rows" if bad.count > 1 else "")
+    others = f" ({bad.count} such values)" if bad.count > 1 else ""
+    return f"{bad.value!r} {bad.problem}{others}"
+
+
+def _name(value: object) -> str:
+    return repr(value.decode(errors="replace") if isinstance(value, bytes) else value)

@@ -1,0 +1,126 @@
+"""Reads a CSV file as batches of text columns.
+
+Every column is read as text and typed by `values`, by the kind that the config declares: types
+guessed from the first rows would differ from file to file, and from training to serving.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfx_pipeline.config.data import DataConfig
+from tfx_pipeline.ingest import csv_scan
+from tfx_pipeline.ingest.files import unreadable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BLOCK_BYTES = 16 << 20  # Read at once; a row must fit into one block.
+_SLOW_ROWS = 32768
+
+
+def column_names(path: Path, data: DataConfig) -> list[str]:
+    """The names of the columns, from the header or from `data.column_names`.
+
+    Raises:
+        DataError: The file is empty or unreadable, or has a name twice.
+    """
+    return csv_scan.header(path, data)[0]
+
+
+def batches(
+    path: Path, data: DataConfig, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    """Yields the rows, every column `string`; an empty field is the empty string.
+
+    Args:
+        path: The file, plain or with .gz or .bz2.
+        data: Delimiter, encoding and the like.
+        columns: Columns that are read; None: all.
+
+    Raises:
+        DataError: Ragged rows, bytes in another encoding, an unclosed quote: with the line.
+    """
+    names, header_rows = csv_scan.header(path, data)
+    kept = [name for name in names if columns is None or name in columns]
+    if data.strip_spaces:
+        # pyarrow sees no quote after a space; the slow reader does.
+        yield from _slow_batches(path, data, names, kept)
+    else:
+        yield from _fast_batches(path, data, names, kept, header_rows)
+
+
+def _fast_batches(
+    path: Path, data: DataConfig, names: list[str], kept: list[str], header_rows: int
+) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    # Positions as names: the real ones may hold anything, and pyarrow would read the header anew.
+    positions = {name: str(index) for index, name in enumerate(names)}
+    last = str(len(names) - 1)
+    included = [positions[name] for name in kept]
+    last_batch = None
+    try:
+        reader = csv.open_csv(
+            str(path),
+            csv.ReadOptions(
+                column_names=list(positions.values()),
+                skip_rows_after_names=header_rows,
+                block_size=BLOCK_BYTES,
+                encoding=data.encoding,
+            ),
+            csv.ParseOptions(delimiter=data.delimiter, newlines_in_values=True),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(positions.values(), pa.string()),
+                include_columns=list(dict.fromkeys([*included, last])),
+            ),
+        )
+        for batch in reader:
+            last_batch = batch
+            yield pa.RecordBatch.from_arrays([batch.column(name) for name in included], kept)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        if not _has_rows(path, data):
+            return
+        raise csv_scan.explain(path, data, str(error)) from error
+    if last_batch is not None and last_batch.num_rows:
+        tail = last_batch.column(last)[-1].as_py()
+        # pyarrow takes a quote that is never closed for a field that reaches to the file's end.
+        if "\n" in tail and (fault := csv_scan.unclosed_quote(path, data)):
+            raise fault
+
+
+def _slow_batches(
+    path: Path, data: DataConfig, names: list[str], kept: list[str]
+) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    wanted = [names.index(name) for name in kept]
+    try:
+        rows = (record for _, record in csv_scan.records(path, data))
+        if not data.column_names:
+            next(rows, None)
+        while block := list(itertools.islice(rows, _SLOW_ROWS)):
+            if any(len(record) != len(names) for record in block):
+                raise csv_scan.explain(path, data, "ragged rows")
+            arrays = [pa.array([record[i] for record in block], pa.string()) for i in wanted]
+            yield pa.RecordBatch.from_arrays(arrays, kept)
+    except UnicodeDecodeError as error:
+        raise csv_scan.explain(path, data, str(error)) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if fault := csv_scan.unclosed_quote(path, data):
+        raise fault
+
+
+def _has_rows(path: Path, data: DataConfig) -> bool:
+    try:
+        first = list(itertools.islice(csv_scan.records(path, data), 2))
+    except UnicodeDecodeError:
+        return True
+    return len(first) + bool(data.column_names) > 1

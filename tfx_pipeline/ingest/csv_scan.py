@@ -1,0 +1,187 @@
+"""Reads a CSV record by record with line numbers: its header, and why pyarrow refused it.
+
+pyarrow reads the data (it is a hundred times faster); it does not say on which line of the file
+something is wrong, so this slow reader is used for the header and once an error is known.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from tfx_pipeline.config.data import DataConfig
+from tfx_pipeline.errors import DataError
+from tfx_pipeline.ingest.files import unreadable
+
+csv.field_size_limit(2**31 - 1)  # Python's default refuses fields over 128 KiB; pyarrow does not.
+
+
+def records(path: Path, data: DataConfig) -> Iterator[tuple[int, list[str]]]:
+    """Yields each record with the number of the line it starts on, from 1. Empty lines are skipped.
+
+    Raises:
+        UnicodeDecodeError: Bytes that are not in `data.encoding`.
+    """
+    encoding = "utf-8-sig" if _is_utf8(data.encoding) else data.encoding
+    with _open(path, encoding) as stream:
+        reader = csv.reader(
+            stream, delimiter=data.delimiter, skipinitialspace=data.strip_spaces, strict=False
+        )
+        line = 1
+        for record in reader:
+            if record:
+                yield line, [f.strip() for f in record] if data.strip_spaces else record
+            line = reader.line_num + 1
+
+
+def header(path: Path, data: DataConfig) -> tuple[list[str], int]:
+    """The names of the columns, and how many rows of the file come before the data.
+
+    Raises:
+        DataError: The file is empty, or a column's name is empty or there twice.
+    """
+    try:
+        first = next(records(path, data), None)
+    except UnicodeDecodeError as error:
+        raise explain(path, data, str(error)) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if first is None:
+        raise DataError("the file is empty", where=str(path), hint="Check how it was made.")
+    if data.column_names:
+        return list(data.column_names), 0
+    line, names = first
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"the header has the column {twice[0]!r} twice",
+            where=f"{path}, line {line}",
+            hint="Rename one. If the file has no header, set `data.column_names`.",
+        )
+    if "" in names and len(names) > 1:
+        # pandas' to_csv writes its index as a first column without a name.
+        names = [name or f"unnamed_{i}" for i, name in enumerate(names)]
+    return names, line
+
+
+def line_of_row(path: Path, row: int, data: DataConfig) -> int:
+    """The line on which a row (from 0, the header not counted) starts."""
+    wanted = row if data.column_names else row + 1
+    for index, (line, _) in enumerate(records(path, data)):
+        if index == wanted:
+            return line
+    raise IndexError(f"{path} has no row {row}")
+
+
+def explain(path: Path, data: DataConfig, reason: str) -> DataError:
+    """The `DataError` for a file that pyarrow could not parse.
+
+    Args:
+        path: The file.
+        data: How it is read.
+        reason: What pyarrow said; used when this reader finds nothing wrong.
+    """
+    return (
+        _bad_encoding(path, data)
+        or _ragged(path, data)
+        or unclosed_quote(path, data)
+        or DataError(
+            f"the file cannot be parsed as CSV: {reason}",
+            where=str(path),
+            hint="Check `data.delimiter` and the quoting in the file.",
+        )
+    )
+
+
+def unclosed_quote(path: Path, data: DataConfig) -> DataError | None:
+    """The error for a last record whose quote is never closed and so swallows the lines after it."""
+    encoding = "utf-8-sig" if _is_utf8(data.encoding) else data.encoding
+    start = 1
+    with _open(path, encoding) as stream:
+        reader = csv.reader(
+            stream, delimiter=data.delimiter, skipinitialspace=data.strip_spaces, strict=True
+        )
+        while True:
+            try:
+                next(reader)
+            except StopIteration:
+                return None
+            except csv.Error as error:
+                if "unexpected end" not in str(error):
+                    return None
+                return DataError(
+                    "a quote is opened and never closed",
+                    where=f"{path}, line {start}",
+                    hint='Close it, or write a quote inside a field as "".',
+                )
+            start = reader.line_num + 1
+
+
+def _ragged(path: Path, data: DataConfig) -> DataError | None:
+    expected, first, count = len(data.column_names) or None, None, 0
+    for line, record in records(path, data):
+        expected = expected or len(record)
+        if len(record) != expected:
+            first = first or (line, len(record))
+            count += 1
+    if first is None:
+        return None
+    line, found = first
+    if quote := unclosed_quote(path, data):
+        return quote
+    others = f"; {count} lines are like that" if count > 1 else ""
+    return DataError(
+        f"expected {expected} fields, found {found}{others}",
+        where=f"{path}, line {line}",
+        hint=f"Quote fields that contain {data.delimiter!r}, or set `data.delimiter`.",
+    )
+
+
+def _bad_encoding(path: Path, data: DataConfig) -> DataError | None:
+    with _open_bytes(path) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode(data.encoding)
+            except UnicodeDecodeError as error:
+                if not _is_utf8(data.encoding):
+                    break  # Lines of UTF-16 are not cut at b"\n"; decode the file as a whole.
+                near = line[max(0, error.start - 20) : error.end + 10]
+                return DataError(
+                    f"byte 0x{line[error.start]:02x} is not UTF-8, near {near!r}",
+                    where=f"{path}, line {number}",
+                    hint="Set `data.encoding` (often latin-1 or cp1252), or convert the file: "
+                    f"iconv -f latin1 -t utf-8 {path.name} > utf8_{path.name}",
+                )
+    try:
+        for _ in records(path, data):
+            pass
+    except UnicodeDecodeError as error:
+        return DataError(
+            f"byte {error.start} cannot be decoded as {data.encoding}",
+            where=str(path),
+            hint="Set `data.encoding` to what the file was written in.",
+        )
+    return None
+
+
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+
+
+def _open(path: Path, encoding: str) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding=encoding, newline="")
+    if path.suffix == ".bz2":
+        return bz2.open(path, "rt", encoding=encoding, newline="")
+    return path.open(encoding=encoding, newline="")
+
+
+def _open_bytes(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    return bz2.open(path, "rb") if path.suffix == ".bz2" else path.open("rb")

@@ -1,0 +1,164 @@
+"""`chunks`: the rows of every file as record batches, as they are in the file."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tfx_pipeline.errors import DataError
+from tfx_pipeline.ingest import csv_reader, parquet_reader, tfrecord_reader
+from tfx_pipeline.ingest.files import InputFile
+from tfx_pipeline.ingest.source import Source
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of one file that follow each other.
+
+    Attributes:
+        file: Where they come from.
+        first_row: Index of the first of them in the file, from 0.
+        rows: Their columns: text for CSV, the file's own types for Parquet, lists for TFRecord. A
+            TFRecord's batch lacks the features that none of its examples has.
+    """
+
+    file: InputFile
+    first_row: int
+    rows: pa.RecordBatch
+
+
+def chunks(
+    files: Sequence[InputFile], source: Source, columns: Sequence[str] | None = None
+) -> Iterator[Chunk]:
+    """Reads files one after the other.
+
+    Args:
+        files: What `find_files` found.
+        source: How they are read.
+        columns: Columns that must be there, and the only ones read; None: the source's own needs
+            (all columns where the split hashes the whole row).
+
+    Raises:
+        DataError: A file is missing, unreadable or malformed, lacks a column, or has another type
+            for it than the files before; or there is no row at all.
+    """
+    needed = list(columns) if columns is not None else source.needed_columns
+    wanted = None if columns is None and source.hashes_whole_row else needed
+    seen_types: dict[str, tuple[str, InputFile]] = {}
+    seen_features: set[str] = set()
+    total = 0
+    for number, file in enumerate(files):
+        found = column_names(file, source)
+        if found is not None:
+            _require_columns(file, found, needed, files[0] if number else None)
+            if number == 0:
+                _log_unused(found, source)
+        row = 0
+        for batch in _read(file, source, wanted):
+            _require_same_types(batch, file, needed, seen_types)
+            seen_features.update(batch.schema.names)
+            if batch.num_rows:
+                yield Chunk(file, row, batch)
+            row += batch.num_rows
+        if not row:
+            _log.warning("%s has no rows", file.path)
+        total += row
+    if not total:
+        what = "a header but no rows" if files[0].format == "csv" else "no rows"
+        raise DataError(
+            f"the data has {what}",
+            where=str(files[0].path) + (f" and {len(files) - 1} more" if len(files) > 1 else ""),
+            hint="Check how the file was made, or name another in `data.path`.",
+        )
+    if files[0].format == "tfrecord":
+        _require_columns(files[0], sorted(seen_features), needed, None)
+
+
+def column_names(file: InputFile, source: Source) -> list[str] | None:
+    """The columns of a file; None for TFRecord, where only the examples themselves tell."""
+    if file.format == "csv":
+        return csv_reader.column_names(file.path, source.data)
+    return parquet_reader.column_names(file.path) if file.format == "parquet" else None
+
+
+def _read(
+    file: InputFile, source: Source, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    if file.format == "csv":
+        return csv_reader.batches(file.path, source.data, columns)
+    if file.format == "parquet":
+        return parquet_reader.batches(file.path, columns)
+    return tfrecord_reader.batches(file.path, columns)
+
+
+def _require_columns(
+    file: InputFile, found: Sequence[str], needed: Sequence[str], other: InputFile | None
+) -> None:
+    missing = [name for name in needed if name not in found]
+    if not missing:
+        return
+    close = difflib.get_close_matches(missing[0], found, n=3, cutoff=0.6)
+    guess = f"Did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
+    listed = ", ".join(found[:40]) + (f" ... ({len(found)} in all)" if len(found) > 40 else "")
+    others = f" (and {', '.join(map(repr, missing[1:6]))})" if len(missing) > 1 else ""
+    has = f", which {other.path.name} has" if other else ""
+    raise DataError(
+        f"there is no column {missing[0]!r}{others}{has}",
+        where=str(file.path),
+        hint=f"{guess}The columns found: {listed}.",
+    )
+
+
+def _log_unused(found: Sequence[str], source: Source) -> None:
+    unused = [name for name in found if name not in source.types]
+    if unused:
+        _log.info("columns that the config does not use are left out: %s", ", ".join(unused))
+
+
+def _require_same_types(
+    batch: pa.RecordBatch,
+    file: InputFile,
+    needed: Sequence[str],
+    seen: dict[str, tuple[str, InputFile]],
+) -> None:
+    """Numbers in one file and text in another are no one column, whatever casts could do."""
+    for field in batch.schema:
+        family = _type_family(field.type)
+        if field.name not in needed or family == "null":
+            continue
+        before, where = seen.setdefault(field.name, (family, file))
+        if before != family:
+            raise DataError(
+                f"the column {field.name!r} holds {family} here, but {before} in {where.path}",
+                where=str(file.path),
+                hint="Write it with one type in all files.",
+            )
+
+
+def _type_family(data_type: pa.DataType) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(data_type):
+        return _type_family(data_type.value_type)
+    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
+        return _type_family(data_type.value_type)
+    if pa.types.is_null(data_type):
+        return "null"
+    if pa.types.is_boolean(data_type):
+        return "booleans"
+    if pa.types.is_temporal(data_type):
+        return "dates"
+    is_number = (
+        pa.types.is_integer(data_type)
+        or pa.types.is_floating(data_type)
+        or pa.types.is_decimal(data_type)
+    )
+    return "numbers" if is_number else "text"

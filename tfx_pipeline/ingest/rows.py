@@ -1,0 +1,105 @@
+"""`typed_rows`: files -> typed, checked rows with their split, in one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfx_pipeline.ingest import splits
+from tfx_pipeline.ingest.checks import Faults, LabelCount
+from tfx_pipeline.ingest.files import SPLITS, InputFile
+from tfx_pipeline.ingest.readers import Chunk, chunks
+from tfx_pipeline.ingest.source import Source
+from tfx_pipeline.ingest.values import BadValues, typed_lists
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class TypedRows:
+    """N rows, ready to be encoded as tf.Examples.
+
+    Attributes:
+        columns: Large lists of float32, int64 or large_binary, by `Source.types`.
+        splits: int8 [N], positions in `files.SPLITS`.
+    """
+
+    columns: pa.RecordBatch
+    splits: np.ndarray
+
+
+def typed_rows(files: Sequence[InputFile], source: Source) -> Iterator[TypedRows]:
+    """Reads all files, one chunk after the other.
+
+    The data are right only once the stream has ended: faults are collected over all rows, so that
+    one error can say how many there are, and it is raised at the end. What was made of the rows
+    before must not be kept then.
+
+    Args:
+        files: What `find_files` found.
+        source: How they are read, typed and split.
+
+    Raises:
+        DataError: See `chunks`, `values`, `checks` and `splits` for the many ways.
+    """
+    bounds = _time_bounds(files, source) if source.data.split.method == "time" else None
+    faults, labels = Faults(source), LabelCount(source.data.label)
+    for chunk in chunks(files, source):
+        columns, untyped = {}, set()
+        for name, kind in source.types.items():
+            columns[name], bad = typed_lists(_column(chunk, name), kind, source.data.missing_values)
+            faults.add(chunk.file, chunk.first_row, name, bad)
+            untyped.update([name] if bad else [])
+        split_ids, bad = _split(chunk, source, bounds)
+        faults.add(chunk.file, chunk.first_row, source.data.split.column or "", bad)
+        if untyped.isdisjoint((source.data.label.column, source.data.label.of)):
+            bad = labels.add(columns, split_ids)
+            faults.add(chunk.file, chunk.first_row, source.data.label.column, bad)
+        if not faults.found:
+            yield TypedRows(_batch(columns), split_ids)
+    faults.raise_any(files)
+    labels.check(source)
+
+
+def _batch(columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+
+
+def _column(chunk: Chunk, name: str) -> pa.Array:
+    import pyarrow as pa
+
+    if name in chunk.rows.schema.names:
+        return chunk.rows.column(name)
+    return pa.nulls(chunk.rows.num_rows)  # A feature that no tf.Example of the chunk has.
+
+
+def _split(
+    chunk: Chunk, source: Source, bounds: splits.TimeBounds | None
+) -> tuple[np.ndarray, list[BadValues]]:
+    if chunk.file.split is not None:
+        return np.full(chunk.rows.num_rows, SPLITS.index(chunk.file.split), np.int8), []
+    column = source.data.split.column
+    if bounds is not None and column:
+        values, bad = splits.times(_column(chunk, column))
+        return splits.time_splits(values, bounds), bad
+    if source.data.split.method == "column" and column:
+        return splits.column_splits(_column(chunk, column))
+    return splits.hash_splits(chunk.rows, source.data.split), []
+
+
+def _time_bounds(files: Sequence[InputFile], source: Source) -> splits.TimeBounds:
+    column = source.data.split.column
+    assert column, "SplitConfig lets no time split pass without its column"
+    faults, values = Faults(source), []
+    for chunk in chunks(files, source, [column]):
+        found, bad = splits.times(_column(chunk, column))
+        values.append(found)
+        faults.add(chunk.file, chunk.first_row, column, bad)
+    faults.raise_any(files)
+    return splits.time_bounds(values, source.data.split)

@@ -1,0 +1,63 @@
+"""`Source`: everything that decides which rows are read, how they are typed and split."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tfx_pipeline.config.data import DataConfig
+from transform.config import StorageType, storage_types
+
+if TYPE_CHECKING:
+    from tfx_pipeline.config.pipeline import PipelineConfig
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is read, and as what.
+
+    Attributes:
+        data: The config's `data` section.
+        types: tf.Example kind of each column that is kept, by its name.
+        paths: `data.path`, absolute.
+    """
+
+    data: DataConfig
+    types: dict[str, StorageType]
+    paths: list[str]
+
+    @property
+    def split_columns(self) -> list[str]:
+        """Columns that the split reads, whether they are kept or not."""
+        split = self.data.split
+        return [split.column] if split.column else list(split.key)
+
+    @property
+    def hashes_whole_row(self) -> bool:
+        """Whether every column of the data is read, because the split hashes all of them."""
+        return self.data.split.method == "hash" and not self.data.split.key
+
+    @property
+    def needed_columns(self) -> list[str]:
+        """Columns that must be in the data: the kept ones and those of the split."""
+        return list(dict.fromkeys([*self.types, *self.split_columns]))
+
+    def to_json(self) -> str:
+        """The same text for the same source: it is part of the cache key of ExampleGen."""
+        return json.dumps(
+            {"data": self.data.model_dump(mode="json"), "types": self.types, "paths": self.paths},
+            sort_keys=True,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Source:
+        """Reads what `to_json` wrote."""
+        content = json.loads(text)
+        return cls(DataConfig(**content["data"]), content["types"], content["paths"])
+
+
+def source_of(config: PipelineConfig) -> Source:
+    """The source that a pipeline's config describes."""
+    paths = [str(config.resolve(path)) for path in config.data.path]
+    return Source(config.data, storage_types(config.transform), paths)

@@ -1,0 +1,262 @@
+"""Types one column: any Arrow array -> a list array of float32, int64 or binary, with its faults.
+
+The lists hold one value for a scalar column and none where the value is missing, which is how a
+tf.Example states a missing value while keeping the feature's type.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transform.config import StorageType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NAN_NAMES = ("nan", "NaN", "NAN")
+
+
+@dataclass(frozen=True)
+class BadValues:
+    """Values of one column and batch that cannot be what the config says.
+
+    Attributes:
+        row: The first such row, from 0 in the batch.
+        value: Its value, as text.
+        problem: What is wrong with it, to be read after the value.
+        hint: What to do.
+        count: How many values are like that.
+    """
+
+    row: int
+    value: str
+    problem: str
+    hint: str
+    count: int
+
+
+def typed_lists(
+    column: pa.Array, kind: StorageType, missing: Sequence[str]
+) -> tuple[pa.Array, list[BadValues]]:
+    """Types a column.
+
+    Args:
+        column: Length N: numbers, text, dates, booleans, bytes, or lists of them.
+        kind: The tf.Example kind wanted.
+        missing: Texts that mean missing, besides the empty one.
+
+    Returns:
+        Lists of float32 ("float"), int64 ("int") or large_binary ("bytes"), length N; and what is
+        wrong, in which case the lists must not be used.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        values, rows = pc.list_flatten(column), np.repeat(np.arange(len(column)), lengths)
+    else:
+        values, rows = column, np.arange(len(column))
+    scalars, faults = _typed(values, kind, [*missing, ""])
+    valid = pc.is_valid(scalars).to_numpy(zero_copy_only=False)
+    counts = np.bincount(rows[valid], minlength=len(column))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), scalars.drop_null())
+    return lists, [BadValues(int(rows[f.row]), f.value, f.problem, f.hint, f.count) for f in faults]
+
+
+def _typed(
+    values: pa.Array, kind: StorageType, missing: list[str]
+) -> tuple[pa.Array, list[BadValues]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    arrow_type = {"float": pa.float32(), "int": pa.int64(), "bytes": pa.large_binary()}[kind]
+    if pa.types.is_null(values.type):
+        return pa.nulls(len(values), arrow_type), []
+    if kind == "bytes":
+        return _as_bytes(values, missing)
+    if pa.types.is_temporal(values.type):
+        return pa.nulls(len(values), arrow_type), _bad(
+            values, pc.is_valid(values), "is a date, not a number", "Give the column `kind: date`."
+        )
+    if _is_text(values.type):
+        values = _as_text(values)
+        numbers, faults = _parse_numbers(values, missing, whole=kind == "int")
+    else:
+        numbers, faults = values, []
+    if pa.types.is_boolean(numbers.type) or pa.types.is_decimal(numbers.type):
+        numbers = numbers.cast(pa.int64() if pa.types.is_boolean(numbers.type) else pa.float64())
+    if faults:
+        return pa.nulls(len(values), arrow_type), faults
+    return _narrow(values, numbers, kind, missing)
+
+
+def _narrow(
+    values: pa.Array, numbers: pa.Array, kind: StorageType, missing: list[str]
+) -> tuple[pa.Array, list[BadValues]]:
+    """Numbers of any width -> float32 or int64, refusing NaN, infinity and fractions."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if kind == "int" and pa.types.is_integer(numbers.type):
+        return numbers.cast(pa.int64()), []
+    wide = numbers.cast(pa.float64(), safe=False)  # Above 2**53 a float32 is inexact anyway.
+    nan = pc.is_nan(wide)
+    if any(name in missing for name in _NAN_NAMES):
+        wide = pc.if_else(nan, None, wide)
+        nan = pc.and_(nan, False)
+    faults = _bad(
+        values,
+        nan,
+        "is not a number (NaN)",
+        "If it means missing, add NaN to `data.missing_values`.",
+    )
+    narrow = wide.cast(pa.float32(), safe=False)
+    faults += _bad(
+        values,
+        pc.is_inf(narrow),
+        "is infinite as a float32",
+        "Replace infinite values in the data, or leave the field empty.",
+    )
+    if faults or kind == "float":
+        return narrow, faults
+    whole = pc.equal(pc.floor(wide), wide)
+    inside = pc.less(pc.abs(wide), 2.0**63)
+    faults = _bad(
+        values,
+        pc.invert(pc.and_(whole, inside)),
+        "is not a whole number",
+        "This kind of column is stored as an integer; use `kind: numeric` for fractions.",
+    )
+    return (pa.nulls(len(wide), pa.int64()) if faults else wide.cast(pa.int64())), faults
+
+
+def _parse_numbers(
+    text: pa.Array, missing: list[str], whole: bool
+) -> tuple[pa.Array, list[BadValues]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_trim_whitespace(text)
+    text = pc.if_else(pc.is_in(text, pa.array(missing, text.type)), None, text)
+    arrow_type = pa.int64() if whole else pa.float64()
+    try:
+        return text.cast(arrow_type), []
+    except pa.ArrowInvalid:
+        pass  # At least one is odd: go through the distinct values one by one.
+    distinct = pc.unique(text)
+    parsed = [_parse(value, whole) for value in distinct.to_pylist()]
+    good = [number is not None for number in parsed]
+    position = pc.index_in(text, distinct)
+    faults = _bad(
+        text,
+        pc.and_(pc.is_valid(text), pc.invert(pc.take(pa.array(good), position))),
+        "is not a number",
+        "Mend the value, add it to `data.missing_values` if it means missing, or give the column "
+        "`kind: categorical`.",
+    )
+    if faults:
+        return pa.nulls(len(text), arrow_type), faults
+    if whole and all(isinstance(number, int) for number in parsed if number is not None):
+        return pc.take(pa.array(parsed, pa.int64()), position), []
+    return pc.take(pa.array([_float(number) for number in parsed], pa.float64()), position), []
+
+
+def _parse(text: str | None, whole: bool) -> float | int | None:
+    if text is None or "_" in text:  # Python reads 1_000 as a number, no CSV means it.
+        return None
+    if whole:
+        try:
+            number = int(text)
+            return number if -(2**63) <= number < 2**63 else float(number)
+        except ValueError:
+            pass
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _float(number: float | int | None) -> float | None:
+    return None if number is None else float(number)
+
+
+def _as_bytes(values: pa.Array, missing: list[str]) -> tuple[pa.Array, list[BadValues]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_temporal(values.type):
+        values = _iso(values)
+    elif not _is_text(values.type):
+        try:
+            values = values.cast(pa.string())
+        except pa.ArrowNotImplementedError:
+            return pa.nulls(len(values), pa.large_binary()), _bad(
+                values,
+                pc.is_valid(values),
+                f"is of type {values.type}, which no feature takes",
+                "Flatten the column, or leave it out of `features`.",
+            )
+    binary = values.cast(pa.large_binary())
+    markers = pa.array([text.encode() for text in missing], pa.large_binary())
+    return pc.if_else(pc.is_in(binary, markers), None, binary), []
+
+
+def _iso(values: pa.Array) -> pa.Array:
+    """Dates and times as ISO 8601 text, in UTC, to the second."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_date(values.type):
+        return pc.strftime(values, format="%Y-%m-%d")
+    if pa.types.is_timestamp(values.type):
+        utc = values.cast(pa.timestamp("s", values.type.tz), safe=False)
+        return pc.strftime(utc.cast(pa.timestamp("s")), format="%Y-%m-%dT%H:%M:%S")
+    return values.cast(pa.string())
+
+
+def _is_text(data_type: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    checks: tuple[Callable[[Any], bool], ...] = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_fixed_size_binary,
+    )
+    return any(check(data_type) for check in checks)
+
+
+def _as_text(values: pa.Array) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        return values.cast(pa.large_string())
+    except pa.ArrowInvalid:  # Bytes that are no UTF-8: shown as they are, and no number.
+        return pa.array([_show(value) for value in values.to_pylist()], pa.large_string())
+
+
+def _show(value: object) -> str | None:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else None
+
+
+def _bad(values: pa.Array, mask: pa.Array, problem: str, hint: str) -> list[BadValues]:
+    import pyarrow.compute as pc
+
+    rows = np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
+    if not len(rows):
+        return []
+    value = values[int(rows[0])].as_py()
+    shown = f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+    if len(shown) > 60:
+        shown = shown[:57] + "..."
+    return [BadValues(int(rows[0]), shown, problem, hint, len(rows))]
