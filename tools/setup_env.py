@@ -52,7 +52,10 @@ def set_up(stamp: Path) -> None:
     """Fetches uv, makes the environment, installs the lock and then Assay itself."""
     started = time.monotonic()
     check_platform(sys.platform, platform.machine())
-    print("Setting up Assay in .venv (once; needs about 5 GB of disk and the network)", flush=True)
+    if why_rebuild(VENV):
+        print("Setting up Assay in .venv (once; needs about 5 GB of disk and the network)")
+    else:
+        print("Bringing .venv in line with requirements/ and setup.py")
     LOG.write_text("")
     with Stage("uv, the installer"):
         uv = str(bootstrap_uv.uv_path())
@@ -66,6 +69,8 @@ def set_up(stamp: Path) -> None:
         if interpreter_version(VENV) != PYTHON_VERSION:
             raise SetupFailed(f"UV_PYTHON={python} is not a Python {PYTHON_VERSION}; leave it out.")
     (VENV / _UNFINISHED).touch()
+    for old in VENV.glob("stamp-*"):  # From here on the environment is no longer what they say.
+        old.unlink()
     (VENV / _LOCATION).write_text(str(VENV.absolute()))
 
     install = [uv, "pip", "install", "--python", str(VENV / "bin" / "python"), "--no-deps"]
@@ -75,8 +80,6 @@ def set_up(stamp: Path) -> None:
     run(f"{packages} packages of {LOCK}", [*install, *locked, "-r", str(LOCK)], environment)
     run("Assay itself", [*install, "--no-build-isolation", "--reinstall", "-e", "."], environment)
 
-    for old in VENV.glob("stamp-*"):
-        old.unlink()
     (VENV / _UNFINISHED).unlink()
     stamp.touch()
     print(f"Ready after {time.monotonic() - started:.0f} s.", flush=True)
