@@ -54,6 +54,12 @@ class TrainConfig(Section):
     logical_cpus: int = Field(
         0, ge=0, le=64, description="Split the CPU into this many logical replicas; 0: do not."
     )
+    cache_max_mb: int = Field(
+        1024,
+        ge=0,
+        description="Hold the parsed rows of a split in memory up to this many megabytes; a "
+        "larger split is streamed from disk.",
+    )
     tensorboard: bool = Field(True, description="Write TensorBoard logs beside the model.")
     run_fn: str = Field(
         "trainer.run.run_fn", description="TFX run_fn: import path or file.py:function."

@@ -1,0 +1,141 @@
+"""Transformed data made by TFT itself, once a session, and the `fn_args` to train on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+import numpy as np
+import pytest
+
+from trainer.config import ModelConfig, TrainConfig
+from transform.config import TransformConfig, storage_types
+
+Columns = Mapping[str, np.ndarray]
+_DTYPES = {"float": "float32", "int": "int64", "bytes": "string"}
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """TFT output and transformed splits of one data set, with the raw rows they came from."""
+
+    config: TransformConfig
+    folder: Path
+    raw: dict[str, Columns]
+
+    @property
+    def graph(self) -> str:
+        return str(self.folder / "graph")
+
+    def files(self, split: str) -> list[str]:
+        return [str(self.folder / f"Split-{split}" / "*")]
+
+    def fn_args(self, where: Path, model: ModelConfig, train: TrainConfig, **more: Any) -> Any:
+        """What the stock Trainer would pass, with the splits train and val."""
+        from tfx.components.trainer.fn_args_utils import FnArgs
+
+        custom = {
+            "transform": self.config.model_dump(mode="json"),
+            "model": model.model_dump(mode="json"),
+            "train": train.model_dump(mode="json"),
+        }
+        values = {
+            "train_files": self.files("train"),
+            "eval_files": self.files("val"),
+            "transform_graph_path": self.graph,
+            "serving_model_dir": str(where / "model" / "Format-Serving"),
+            "model_run_dir": str(where / "model_run"),
+            "custom_config": custom,
+        }
+        return FnArgs(**(values | more))
+
+    def examples(self, split: str, rows: int, *, label: bool) -> list[bytes]:
+        """The first raw rows as serialized tf.Examples."""
+        types = storage_types(self.config)
+        if not label:
+            types.pop(self.config.label.column)
+        columns = self.raw[split]
+        return [serialize({name: columns[name][i] for name in types}, types) for i in range(rows)]
+
+
+def serialize(row: Mapping[str, Any], types: Mapping[str, str]) -> bytes:
+    import tensorflow as tf
+
+    example = tf.train.Example()
+    for name, value in row.items():
+        feature = example.features.feature[name]
+        match types[name]:
+            case "float":
+                feature.float_list.value.append(float(value))
+            case "int":
+                feature.int64_list.value.append(int(value))
+            case _:
+                feature.bytes_list.value.append(str(value).encode())
+    return example.SerializeToString()
+
+
+def transform(folder: Path, config: TransformConfig, raw: dict[str, Columns]) -> Transformed:
+    """Analyzes `train` with TFT on Beam, and writes the transformed splits as TFX would."""
+    import apache_beam as beam
+    import tensorflow as tf
+    import tensorflow_transform as tft
+    import tensorflow_transform.beam as tft_beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from tensorflow_transform.tf_metadata import metadata_io
+
+    from transform.preprocessing import preprocessing_fn
+
+    types = storage_types(config)
+    spec = {name: tf.io.FixedLenFeature([1], _DTYPES[kind]) for name, kind in types.items()}
+    metadata = tft.DatasetMetadata.from_feature_spec(spec)
+    function = partial(
+        preprocessing_fn, custom_config={"transform": config.model_dump(mode="json")}
+    )
+    rows = [
+        {name: raw["train"][name][i : i + 1] for name in types}
+        for i in range(len(raw["train"][config.label.column]))
+    ]
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    with (
+        beam.Pipeline(options=options) as pipeline,
+        tft_beam.Context(temp_dir=str(folder / "tmp")),
+    ):
+        data = pipeline | beam.Create(rows)
+        graph = (data, metadata) | tft_beam.AnalyzeDataset(function)
+        graph | tft_beam.WriteTransformFn(str(folder / "graph"))
+    metadata_io.write_metadata(metadata, str(folder / "graph" / "metadata"))
+    layer = tft.TFTransformOutput(str(folder / "graph")).transform_features_layer()
+    for split, columns in raw.items():
+        count = len(columns[config.label.column])
+        serialized = [serialize({n: columns[n][i] for n in types}, types) for i in range(count)]
+        write(folder / f"Split-{split}", layer(tf.io.parse_example(serialized, spec)), count)
+    return Transformed(config, folder, raw)
+
+
+def write(folder: Path, features: Mapping[str, Any], rows: int) -> None:
+    """Writes transformed features as one gzipped TFRecord file."""
+    import tensorflow as tf
+
+    folder.mkdir()
+    arrays = {
+        name: tf.RaggedTensor.from_sparse(t).to_list() if isinstance(t, tf.SparseTensor) else t.numpy()
+        for name, t in features.items()
+    }
+    path = str(folder / "transformed_examples-00000-of-00001.gz")
+    with tf.io.TFRecordWriter(path, options="GZIP") as writer:
+        for i in range(rows):
+            example = tf.train.Example()
+            for name, values in arrays.items():
+                row = np.asarray(values[i]).ravel()
+                feature = example.features.feature[name]
+                if features[name].dtype == tf.int64:
+                    feature.int64_list.value.extend(row.astype(np.int64).tolist())
+                else:
+                    feature.float_list.value.extend(row.tolist())
+            writer.write(example.SerializeToString())

@@ -1,0 +1,122 @@
+"""What happens beside the steps: progress, NaN watch, early stopping, checkpoints, logs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from tfx_pipeline.errors import NodeFailed
+from trainer.checkpoints import Checkpoints, TrainState
+from trainer.config import EarlyStopping, TrainConfig
+from trainer.progress import Progress, report
+
+
+class Watch(tf_keras.callbacks.Callback):
+    """Reports progress, and ends the run when the loss is no longer a number.
+
+    Args:
+        train: Steps in all and an epoch.
+        explain: Called when the loss is NaN or infinite: what in the data explains it, or "".
+    """
+
+    def __init__(self, train: TrainConfig, explain: Callable[[], str]) -> None:
+        super().__init__()
+        self._train = train
+        self._explain = explain
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._report(batch + 1, float((logs or {})["loss"]))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        done = min(self._train.steps - epoch * self._train.steps_per_epoch, self._steps)
+        self._report(done, float(logs["loss"]), logs.get("val_loss"), epoch_end=True)
+
+    @property
+    def _steps(self) -> int:
+        return self._train.steps_per_epoch
+
+    def _report(
+        self, done: int, loss: float, val_loss: float | None = None, *, epoch_end: bool = False
+    ) -> None:
+        step = self._epoch * self._steps + done
+        if not math.isfinite(loss):
+            cause = self._explain() or (
+                f"Lower train.learning_rate (now {self._train.learning_rate:g}), or scale "
+                "numeric features and a regression label with very large values."
+            )
+            raise NodeFailed(
+                f"the training loss became {loss} by step {step} of {self._train.steps}",
+                where="Trainer",
+                hint=cause,
+            )
+        report(Progress(step, self._train.steps, loss, self._epoch + 1, val_loss, epoch_end))
+
+
+class KeepState(tf_keras.callbacks.Callback):
+    """Saves a checkpoint after every epoch; with early stopping, decides when to end.
+
+    Unlike Keras's EarlyStopping its memory is part of the checkpoint, so a resumed run stops in
+    the epoch in which an undisturbed run would have stopped, with the same weights.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, state: TrainState, stopping: EarlyStopping | None
+    ) -> None:
+        super().__init__()
+        self._checkpoints = checkpoints
+        self._state = state
+        self._stopping = stopping
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        state = self._state
+        state.epoch.assign(epoch + 1)
+        if self._stopping is not None:
+            self._judge(float((logs or {})["val_loss"]), self._stopping)
+        self._checkpoints.save()
+        self.model.stop_training = bool(state.stopped.numpy())
+
+    def _judge(self, loss: float, stopping: EarlyStopping) -> None:
+        state = self._state
+        if not math.isfinite(loss):
+            raise NodeFailed(
+                f"the validation loss became {loss} in epoch {int(state.epoch.numpy())}",
+                where="Trainer",
+                hint="Look for NaN or infinity in the rows of the validation split.",
+            )
+        if loss < float(state.best_loss.numpy()) - stopping.min_delta:
+            state.best_loss.assign(loss)
+            state.best_epoch.assign(state.epoch)
+            state.waited_epochs.assign(0)
+            self._checkpoints.save_best()
+            return
+        state.waited_epochs.assign_add(1)
+        state.stopped.assign(int(state.waited_epochs.numpy()) >= stopping.patience_epochs)
+
+
+class TensorBoardScalars(tf_keras.callbacks.Callback):
+    """Writes an epoch's scalars for TensorBoard, at the global step.
+
+    Keras's own callback also writes the graph and sets up a profiler, which costs more than the
+    epoch of a small model.
+    """
+
+    def __init__(self, folder: str, steps_per_epoch: int) -> None:
+        super().__init__()
+        self._writer = tf.summary.create_file_writer(folder)
+        self._steps_per_epoch = steps_per_epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        with self._writer.as_default():
+            for name, value in (logs or {}).items():
+                tag = f"epoch_{name}"
+                tf.summary.scalar(tag, float(value), step=(epoch + 1) * self._steps_per_epoch)
+        self._writer.flush()

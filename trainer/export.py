@@ -1,0 +1,175 @@
+"""A trained model and its transform graph as one SavedModel that takes raw tf.Examples."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from trainer.storage import write_errors
+from transform.config import LABEL, FeaturesConfig, LabelConfig, TransformConfig
+from transform.layout import FeatureSpec, model_inputs
+from transform.raw import missing_mark
+
+if TYPE_CHECKING:
+    import tensorflow_transform as tft
+    import tf_keras
+
+SIGNATURE_FILE = os.path.join("assets.extra", "assay_signature.json")
+_OWN_PREPROCESSING = FeaturesConfig.model_fields["preprocessing_fn"].default
+_KINDS = {tf.float32: "float", tf.int64: "int", tf.string: "bytes"}
+_EXAMPLES = [tf.TensorSpec([None], tf.string, name="examples")]
+
+ParseSpec = dict[str, Any]
+
+
+def export(
+    model: tf_keras.Model,
+    tft_output: tft.TFTransformOutput,
+    layout: Sequence[FeatureSpec],
+    config: TransformConfig,
+    folder: str,
+) -> None:
+    """Writes the SavedModel, under another name first, and renames it when it is whole.
+
+    `serving_default(examples)` gives `predictions`, float32 [N, 1] (probability of the positive
+    class, or the value of a regression) or [N, C] (multiclass), and `class`, string [N], where
+    the label has classes. `transform_features(examples)` gives the transformed features and
+    `label_xf`; TFMA reads the label from it. `assets.extra/assay_signature.json` describes the
+    columns of a request.
+
+    Args:
+        model: From model inputs to predictions.
+        tft_output: The transform graph.
+        layout: The model's features.
+        config: Features and label.
+        folder: Final folder; one that exists is replaced.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    folder = folder.rstrip("/")
+    unfinished = f"{folder}.unfinished"
+    raw_spec = tft_output.raw_feature_spec()
+    request = request_spec(raw_spec, config)
+    module = tf.Module()
+    with write_errors(folder):
+        _remove(unfinished)
+        signatures = _signatures(module, model, tft_output, layout, config, request)
+        tf.saved_model.save(module, unfinished, signatures=signatures)
+        tf.io.gfile.makedirs(os.path.join(unfinished, os.path.dirname(SIGNATURE_FILE)))
+        with tf.io.gfile.GFile(os.path.join(unfinished, SIGNATURE_FILE), "w") as file:
+            file.write(json.dumps(describe(request, config.label), indent=2))
+        _remove(folder)
+        tf.io.gfile.rename(unfinished, folder)
+
+
+def save_keras(model: tf_keras.Model, path: str) -> None:
+    """Saves the Keras model alone, from model inputs to predictions, as HDF5.
+
+    HDF5, because a model quantized by TF-MOT cannot be read back from `.keras`.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    unfinished = f"{path}.unfinished.h5"
+    with write_errors(path):
+        model.save(unfinished, save_format="h5", include_optimizer=False)
+        tf.io.gfile.rename(unfinished, path, overwrite=True)
+
+
+def request_spec(raw_spec: Mapping[str, Any], config: TransformConfig) -> ParseSpec:
+    """How a request's tf.Examples are parsed: the raw columns that features are made of.
+
+    A column that every training row had is required of a request, as the schema says. With the
+    user's own preprocessing function every raw column but the label's is taken to be one.
+    """
+    label = config.label
+    columns = set(config.features.columns)
+    if config.features.preprocessing_fn != _OWN_PREPROCESSING:
+        columns |= set(raw_spec) - {label.column, label.of}
+    return {name: spec for name, spec in raw_spec.items() if name in columns}
+
+
+def labelled_spec(raw_spec: Mapping[str, Any], config: TransformConfig) -> ParseSpec:
+    """As `request_spec`, with the columns that the label is made of. Those may be absent."""
+    request = request_spec(raw_spec, config)
+    label = config.label
+    optional = {
+        name: _optional(raw_spec[name])
+        for name in (label.column, label.of)
+        if name in raw_spec and name not in request
+    }
+    return request | optional
+
+
+def describe(request: Mapping[str, Any], label: LabelConfig) -> dict[str, Any]:
+    """The content of `assay_signature.json`: what to send, and what comes back."""
+    return {
+        "columns": {name: _KINDS[spec.dtype] for name, spec in sorted(request.items())},
+        "label": label.column,
+        "task": label.task,
+        "classes": list(label.classes),
+        "outputs": ["predictions", "class"] if label.classes else ["predictions"],
+    }
+
+
+def answer(predictions: tf.Tensor, label: LabelConfig) -> dict[str, tf.Tensor]:
+    """Predictions [N, 1] or [N, C] as the signature's outputs; a binary class is chosen at 0.5."""
+    if not label.classes:
+        return {"predictions": predictions}
+    if label.task == "binary":
+        chosen = tf.cast(predictions[:, 0] > 0.5, tf.int64)
+    else:
+        chosen = tf.argmax(predictions, axis=1)
+    return {"predictions": predictions, "class": tf.gather(tf.constant(label.classes), chosen)}
+
+
+def _signatures(
+    module: tf.Module,
+    model: tf_keras.Model,
+    tft_output: tft.TFTransformOutput,
+    layout: Sequence[FeatureSpec],
+    config: TransformConfig,
+    request: ParseSpec,
+) -> dict[str, Callable[[tf.Tensor], dict[str, tf.Tensor]]]:
+    """The functions behind the signatures. `module` gets what must be saved with them.
+
+    The variables are attached, and not the Keras model: saving one traces every layer's call
+    again, for a reload that `keras_model.h5` serves better.
+    """
+    transform = tft_output.transform_features_layer()
+    module.model_variables = model.variables
+    module.transform = transform
+    labelled = labelled_spec(tft_output.raw_feature_spec(), config)
+
+    @tf.function(input_signature=_EXAMPLES, autograph=False)
+    def serving_default(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        raw = tf.io.parse_example(examples, request)
+        inputs = model_inputs(transform(raw), layout)
+        wanted = {name: inputs[name] for name in model.input_names}
+        return answer(model(wanted, training=False), config.label)
+
+    @tf.function(input_signature=_EXAMPLES, autograph=False)
+    def transform_features(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        raw = tf.io.parse_example(examples, labelled)
+        transformed = transform(raw)
+        return model_inputs(transformed, layout) | {LABEL: transformed[LABEL]}
+
+    return {"serving_default": serving_default, "transform_features": transform_features}
+
+
+def _optional(spec: Any) -> Any:
+    """A dense column's parse spec with the mark for "missing" as its default."""
+    if not isinstance(spec, tf.io.FixedLenFeature):
+        return spec
+    values = tf.TensorShape(spec.shape).num_elements()
+    return spec._replace(default_value=[missing_mark(spec.dtype)] * values)
+
+
+def _remove(folder: str) -> None:
+    if tf.io.gfile.exists(folder):
+        tf.io.gfile.rmtree(folder)

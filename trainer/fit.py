@@ -1,0 +1,117 @@
+"""Training proper: compile, resume from the last checkpoint, fit to the last step."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tf_keras
+
+from trainer.callbacks import KeepState, TensorBoardScalars, Watch
+from trainer.checkpoints import Checkpoints, TrainState
+from trainer.config import TrainConfig
+from trainer.input import Split, all_batches, train_batches
+from trainer.models.build import LabelScale
+
+if TYPE_CHECKING:
+    from transform.config import LabelConfig
+
+log = logging.getLogger(__name__)
+
+# Steps in one call of the training function. Every call costs Python about a millisecond, as much
+# as a step of a small network; a progress bar wants several calls a second.
+_STEPS_PER_EXECUTION = 50
+
+
+def compile_model(
+    model: tf_keras.Model, train: TrainConfig, label: LabelConfig, scale: LabelScale
+) -> None:
+    """Compiles for the label's task. The loss of a regression is in squared standard deviations
+    of the label, so that one learning rate suits labels of any size."""
+    losses = {
+        "binary": "binary_crossentropy",
+        "multiclass": "sparse_categorical_crossentropy",
+        "regression": "mse",
+    }
+    model.compile(
+        optimizer=tf_keras.optimizers.Adam(train.learning_rate),
+        loss=losses[label.task],
+        loss_weights=[scale.std**-2] if label.task == "regression" else None,
+        steps_per_execution=min(_STEPS_PER_EXECUTION, train.steps_per_epoch),
+    )
+
+
+def fit(
+    model: tf_keras.Model,
+    train: TrainConfig,
+    train_split: Split,
+    val_split: Split | None,
+    model_run_dir: str,
+    extra: Sequence[tf_keras.callbacks.Callback] = (),
+) -> None:
+    """Trains a compiled model to `train.steps`, or from its last checkpoint on.
+
+    Args:
+        model: Compiled under the strategy it runs under; call this in that strategy's scope.
+        train: The `train` section.
+        train_split: Rows to learn from.
+        val_split: Rows for `val_loss` and early stopping, or None.
+        model_run_dir: Folder of `checkpoints/` and of TensorBoard's event files.
+        extra: Further callbacks.
+
+    Raises:
+        ConfigError: Fewer rows than one batch.
+        NodeFailed: The loss became NaN or infinite.
+        StorageError: A checkpoint cannot be written.
+    """
+    state = TrainState()
+    folder = os.path.join(model_run_dir, "checkpoints")
+    checkpoints = Checkpoints(folder, model, model.optimizer, state)
+    epoch = checkpoints.restore()
+    if epoch:
+        log.info("resumed after epoch %d from %s", epoch, folder)
+    callbacks = [
+        *extra,
+        Watch(train, lambda: not_finite(train_split)),
+        KeepState(checkpoints, state, train.early_stopping),
+    ]
+    if train.tensorboard:
+        callbacks.append(TensorBoardScalars(model_run_dir, train.steps_per_epoch))
+    validation = all_batches(val_split) if val_split is not None else None
+    whole_epochs, rest = divmod(train.steps, train.steps_per_epoch)
+    # Keras takes one length for all epochs of a call, so a shorter last one is a call of its own.
+    for last_epoch, steps in ((whole_epochs, train.steps_per_epoch), (whole_epochs + 1, rest)):
+        if not steps or epoch >= last_epoch or state.stopped.numpy():
+            continue
+        first_step = epoch * train.steps_per_epoch
+        model.fit(
+            train_batches(train_split, train.batch_size, train.seed, first_step),
+            initial_epoch=epoch,
+            epochs=last_epoch,
+            steps_per_epoch=steps,
+            validation_data=validation,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        epoch = last_epoch
+    if train.early_stopping is not None:
+        checkpoints.restore_best()
+
+
+def not_finite(split: Split) -> str:
+    """A sentence naming the features (or label) that hold NaN or infinity, or ""."""
+    if not split.in_memory:
+        return ""
+    columns = {**split.features, "the label": split.label}
+    bad = {
+        name: int((~np.isfinite(values)).any(axis=tuple(range(1, values.ndim))).sum())
+        for name, values in columns.items()
+        if values.dtype.kind == "f"
+    }
+    named = [f"{name} in {rows} of {split.rows} rows" for name, rows in bad.items() if rows]
+    if not named:
+        return ""
+    return f"NaN or infinity stands in {'; '.join(named)}: mend the data or the preprocessing."

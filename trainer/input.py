@@ -1,0 +1,277 @@
+"""Transformed examples to batches: parsed once into memory where they fit, streamed otherwise.
+
+The batch of step `s` is a function of (seed, s) and of the files alone. A run that is killed and
+resumed at step `s` therefore sees the rows that an undisturbed run would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tfx_pipeline.errors import ConfigError, DataError
+from transform.config import LABEL
+from transform.layout import FeatureSpec, model_inputs
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+_PARSE_ROWS = 2048  # Rows a parse call: vectorized parsing costs per call, not per row.
+_EVALUATE_ROWS = 4096  # Rows a validation step.
+_SHUFFLE_ROWS = 20_000  # Shuffle buffer, in serialized rows, when streaming.
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of the transformed examples.
+
+    Attributes:
+        name: For messages.
+        files: The TFRecord files; `.gz` are gzipped.
+        layout: The features.
+        spec: `tf.io.parse_example` spec of the features and the label.
+        features: Model inputs [N, ...] by name, or None where the split is streamed.
+        label: Parsed label [N, 1] (int64 class id or float32), or None where it is streamed.
+        rows: N; where streamed, the rows counted until it was clear that they do not fit.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    layout: Sequence[FeatureSpec]
+    spec: Mapping[str, Any]
+    features: Mapping[str, np.ndarray] | None
+    label: np.ndarray | None
+    rows: int
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows are held parsed in memory."""
+        return self.features is not None
+
+
+def expand(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The files that TFX's patterns (`<uri>/Split-train/*`) match, sorted."""
+    import tensorflow as tf
+
+    return tuple(sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern)))
+
+
+def read(
+    name: str,
+    files: Sequence[str],
+    layout: Sequence[FeatureSpec],
+    spec: Mapping[str, Any],
+    *,
+    cache_max_mb: int,
+    at_least_rows: int = 1,
+) -> Split:
+    """Parses a split into memory, until its tensors hold more than `cache_max_mb`.
+
+    Whether it fits is measured, not guessed: rows are parsed until they are all there or their
+    tensors exceed the limit. While the batches are joined, they take twice their size.
+
+    Args:
+        name: The split's name, for messages.
+        files: Its TFRecord files.
+        layout: The features; bags are held dense, padded to the longest of the split.
+        spec: `tf.io.parse_example` spec of all transformed features and `label_xf`.
+        cache_max_mb: Most megabytes to hold.
+        at_least_rows: Keep counting up to this many rows even if they do not fit.
+
+    Raises:
+        DataError: There are no rows, or a file is no TFRecord file of such examples.
+    """
+    import tensorflow as tf
+
+    needed = _needed(layout, spec)
+    chunks: list[dict[str, np.ndarray]] = []
+    rows = held_bytes = 0
+    fits = True
+    dataset = _records(files).batch(_PARSE_ROWS).map(_parser(layout, needed), 2).prefetch(2)
+    try:
+        for batch in dataset:
+            chunk = {key: value.numpy() for key, value in batch.items()}
+            rows += len(chunk[LABEL])
+            held_bytes += sum(value.nbytes for value in chunk.values())
+            fits = held_bytes <= cache_max_mb * 2**20
+            if fits:
+                chunks.append(chunk)
+                continue
+            chunks.clear()
+            if rows >= at_least_rows:
+                break
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise DataError(
+            f"the transformed examples of split {name!r} cannot be read: {error.message}",
+            where=files[0],
+            hint="Run again from Transform: `assay run --from Transform`.",
+        ) from error
+    if not rows:
+        raise DataError(
+            f"split {name!r} has 0 rows",
+            where=", ".join(files),
+            hint="Check data.split: its fractions, key or column leave nothing for this split.",
+        )
+    if not fits:
+        return Split(name, tuple(files), layout, needed, None, None, rows)
+    arrays = {key: _join([chunk[key] for chunk in chunks]) for key in chunks[0]}
+    label = arrays.pop(LABEL)
+    return Split(name, tuple(files), layout, needed, arrays, label, rows)
+
+
+def train_batches(split: Split, batch_size: int, seed: int, first_step: int) -> tf.data.Dataset:
+    """Endless shuffled batches of exactly `batch_size` rows, from step `first_step` on.
+
+    Every pass over the rows has its own order and leaves out another remainder.
+
+    Returns:
+        Dataset of (features by name [batch_size, ...], label [batch_size, 1]).
+
+    Raises:
+        ConfigError: The split has fewer rows than one batch.
+    """
+    if split.rows < batch_size:
+        raise ConfigError(
+            f"train.batch_size is {batch_size}, but split {split.name!r} has only {split.rows} "
+            "rows: not one full batch",
+            hint=f"Set train.batch_size to {split.rows} or less.",
+        )
+    dataset = (
+        _shuffled_gather(split, batch_size, seed, first_step)
+        if split.in_memory
+        else _shuffled_stream(split, batch_size, seed, first_step)
+    )
+    return dataset.with_options(_options())
+
+
+def all_batches(split: Split) -> tf.data.Dataset:
+    """Every row once, in file order: (features by name, label [n, 1]), the last batch short."""
+    import tensorflow as tf
+
+    if split.in_memory:
+        dataset = tf.data.Dataset.from_tensor_slices((dict(split.features), split.label))
+        dataset = dataset.batch(_EVALUATE_ROWS)
+    else:
+        dataset = (
+            _records(split.files).batch(_EVALUATE_ROWS).map(_parser(split.layout, split.spec), 2)
+        )
+        dataset = dataset.map(_pop_label)
+    return dataset.prefetch(2).with_options(_options())
+
+
+def label_moments(split: Split) -> tuple[float, float]:
+    """Mean and standard deviation of the split's label, in float64."""
+    import numpy as np
+
+    if split.in_memory:
+        batches: Iterable[np.ndarray] = [split.label]
+    else:
+        batches = (label.numpy() for _, label in all_batches(split))
+    rows, mean, squares = 0, 0.0, 0.0
+    for batch in batches:
+        values = batch.astype(np.float64)
+        # Chan's update: a sum of squares of large labels would lose the variance.
+        shift = values.mean() - mean
+        total = rows + values.size
+        squares += values.var() * values.size + shift**2 * rows * values.size / total
+        mean += shift * values.size / total
+        rows = total
+    return float(mean), float(np.sqrt(squares / rows))
+
+
+def _shuffled_gather(split: Split, batch_size: int, seed: int, first: int) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    features = {name: tf.constant(value) for name, value in split.features.items()}
+    label = tf.constant(split.label)
+    batches_a_pass = split.rows // batch_size
+    place = tf.range(batch_size, dtype=tf.int64)
+
+    def batch(step: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        number, at = step // batches_a_pass, step % batches_a_pass
+        # A random-access permutation: no step has to know the steps before it.
+        index = tf.random.experimental.index_shuffle(
+            at * batch_size + place, seed=tf.stack([seed, number]), max_index=split.rows - 1
+        )
+        return {name: tf.gather(v, index) for name, v in features.items()}, tf.gather(label, index)
+
+    steps = tf.data.Dataset.range(first, tf.int64.max)
+    return steps.map(batch, num_parallel_calls=1).prefetch(16)
+
+
+def _shuffled_stream(split: Split, batch_size: int, seed: int, first: int) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    files = tf.constant(split.files)
+    # A file is read in order and only files are shuffled freely, so the buffer mixes the rest.
+    buffer = max(_SHUFFLE_ROWS, 2 * batch_size)
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(files, seed=tf.stack([seed, number]))
+        records = tf.data.Dataset.from_tensor_slices(order).interleave(
+            _records_of, cycle_length=4, block_length=16, deterministic=True
+        )
+        records = records.shuffle(buffer, seed=seed + number, reshuffle_each_iteration=False)
+        return records.batch(batch_size, drop_remainder=True)
+
+    batches = tf.data.Dataset.range(tf.int64.max).flat_map(one_pass).skip(first)
+    return batches.map(_parser(split.layout, split.spec), 2).map(_pop_label).prefetch(4)
+
+
+def _records(files: Sequence[str]) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(list(files)).flat_map(_records_of)
+
+
+def _records_of(file: tf.Tensor) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    gzipped = tf.strings.regex_full_match(file, r".*\.gz")
+    return tf.data.TFRecordDataset(file, compression_type=tf.where(gzipped, "GZIP", ""))
+
+
+def _needed(layout: Sequence[FeatureSpec], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `spec` that the model reads: parsing the rest would cost time."""
+    names = [LABEL, *(s.name for s in layout), *(s.weights for s in layout if s.weights)]
+    return {name: spec[name] for name in names}
+
+
+def _parser(
+    layout: Sequence[FeatureSpec], spec: Mapping[str, Any]
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    import tensorflow as tf
+
+    def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = tf.io.parse_example(serialized, dict(spec))
+        return model_inputs(parsed, layout) | {LABEL: tf.reshape(parsed[LABEL], [-1, 1])}
+
+    return parse
+
+
+def _pop_label(parsed: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    features = {name: value for name, value in parsed.items() if name != LABEL}
+    return features, parsed[LABEL]
+
+
+def _join(chunks: Sequence[np.ndarray]) -> np.ndarray:
+    """Joins [n, ...] arrays along rows; those of varying length are padded with zeros."""
+    import numpy as np
+
+    if len({chunk.shape[1:] for chunk in chunks}) > 1:
+        width = max(chunk.shape[1] for chunk in chunks)
+        chunks = [np.pad(chunk, ((0, 0), (0, width - chunk.shape[1]))) for chunk in chunks]
+    return np.concatenate(chunks)
+
+
+def _options() -> tf.data.Options:
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.deterministic = True
+    # Under a multi-worker strategy each worker takes its share of the rows, not of the files,
+    # of which there may be fewer than workers.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options

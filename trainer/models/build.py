@@ -1,0 +1,155 @@
+"""The model of a config: a family's or the user's, checked, with its output in the label's unit."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfx_pipeline.errors import ConfigError
+from trainer.config import ModelConfig, TrainConfig
+from trainer.models.registry import FAMILIES, BuildConfig, BuildModel
+from transform.config import LabelConfig
+from transform.layout import FeatureSpec
+from transform.user_code import call, load
+
+if TYPE_CHECKING:
+    import tf_keras
+
+LABEL_UNIT_LAYER = "label_unit"
+
+
+@dataclass(frozen=True)
+class LabelScale:
+    """Mean and standard deviation of a regression label over the training rows, in its own unit."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+
+def build(
+    features: Sequence[FeatureSpec],
+    model: ModelConfig,
+    train: TrainConfig,
+    label: LabelConfig,
+    scale: LabelScale,
+    folder: Path,
+) -> tf_keras.Model:
+    """Builds and checks the model.
+
+    Args:
+        features: The transformed features.
+        model, train, label: Sections of the config.
+        scale: Of a regression label; unused otherwise.
+        folder: Folder that `file.py:function` in `model.builder` starts from.
+
+    Returns:
+        A functional model; its output is float32 [N, 1] or, for multiclass, [N, classes].
+        Regression outputs are in the label's unit.
+
+    Raises:
+        ConfigError: The builder cannot be imported or does not return such a model.
+        NodeFailed: The builder raised.
+    """
+    config = build_config(model, train, label)
+    if model.builder is None:
+        built = FAMILIES[model.family](features, config)
+    else:
+        built = _call_builder(load(model.builder, folder), model.builder, features, config)
+        check(built, model.builder, features, config)
+    return in_label_unit(built, scale) if label.task == "regression" else built
+
+
+def build_config(model: ModelConfig, train: TrainConfig, label: LabelConfig) -> BuildConfig:
+    """The head that the label's task needs, beside the sections that size the network."""
+    match label.task:
+        case "binary":
+            return BuildConfig(model, label.task, 1, "sigmoid", train.l2)
+        case "multiclass":
+            return BuildConfig(model, label.task, len(label.classes), "softmax", train.l2)
+        case "regression":
+            return BuildConfig(model, label.task, 1, "linear", train.l2)
+
+
+def in_label_unit(model: tf_keras.Model, scale: LabelScale) -> tf_keras.Model:
+    """Appends the layer that turns standard deviations into the label's unit.
+
+    It is a frozen Dense of one weight, because TF-MOT takes a Dense and rejects Rescaling, Lambda
+    and arithmetic on tensors.
+    """
+    import tf_keras
+
+    layer = tf_keras.layers.Dense(1, trainable=False, name=LABEL_UNIT_LAYER)
+    output = layer(model.output)
+    layer.set_weights([[[scale.std]], [scale.mean]])
+    return tf_keras.Model(model.input, output, name=model.name)
+
+
+def _call_builder(
+    builder: BuildModel, name: str, features: Sequence[FeatureSpec], config: BuildConfig
+) -> object:
+    try:
+        inspect.signature(builder).bind(features, config)
+    except TypeError as error:
+        raise ConfigError(
+            f"model.builder takes other arguments than (features, config): {error}",
+            where=name,
+            hint="Define it as `def build_model(features, config)`; features is a list of "
+            "FeatureSpec, config a trainer.models.registry.BuildConfig.",
+        ) from error
+    return call(name, builder, features, config)
+
+
+def check(model: object, name: str, features: Sequence[FeatureSpec], config: BuildConfig) -> None:
+    """Checks what a user's builder returned.
+
+    Raises:
+        ConfigError: It is not a functional tf_keras model with inputs named after features, and
+            one output of `config.outputs` columns with an activation that fits the task.
+    """
+    import tf_keras
+
+    def refuse(headline: str, hint: str) -> ConfigError:
+        return ConfigError(headline, where=f"model.builder {name}", hint=hint)
+
+    if not isinstance(model, tf_keras.Model):
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        if kind.startswith("keras."):
+            raise refuse(
+                f"it returned a Keras 3 model ({kind}); the trainer and TF-MOT need tf_keras",
+                "Write `import tf_keras` in place of `import keras` in the builder's file.",
+            )
+        raise refuse(f"it returned {kind}, not a tf_keras.Model", "Return the model, not compiled.")
+    if not model.inputs or not model.built:
+        raise refuse(
+            "it returned a subclassed or unbuilt model, whose inputs are unknown",
+            "Build it with tf_keras.Model(inputs, output), inputs made by tf_keras.Input(...).",
+        )
+    known = {spec.name for spec in features}
+    unknown = [n for n in model.input_names if n not in known]
+    if unknown:
+        raise refuse(
+            f"the model has an input {unknown[0]!r}, which is not a transformed feature",
+            f"Name each input after a feature: {', '.join(sorted(known))}.",
+        )
+    if len(model.outputs) != 1:
+        raise refuse(
+            f"the model has {len(model.outputs)} outputs", "Return a model with exactly one output."
+        )
+    shape = tuple(model.outputs[0].shape)
+    if len(shape) != 2 or shape[1] != config.outputs:
+        raise refuse(
+            f"the model's output has shape {shape}; a {config.task} label needs "
+            f"(None, {config.outputs})",
+            f"End with tf_keras.layers.Dense(config.outputs, config.activation), here "
+            f"Dense({config.outputs}, {config.activation!r}).",
+        )
+    activation = getattr(getattr(model.layers[-1], "activation", None), "__name__", None)
+    if activation == "linear" and config.activation != "linear":
+        raise refuse(
+            f"the model's last layer {model.layers[-1].name!r} is linear; a {config.task} label "
+            f"needs probabilities",
+            f"Give it activation={config.activation!r} (config.activation).",
+        )

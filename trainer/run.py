@@ -1,0 +1,165 @@
+"""`run_fn`: what the stock TFX Trainer calls to turn transformed examples into a served model."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfx_pipeline.errors import ConfigError, DataError
+from trainer.config import ModelConfig, TrainConfig
+from transform.config import TransformConfig
+
+if TYPE_CHECKING:
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+    from trainer.input import Split
+    from trainer.models.build import LabelScale
+    from transform.layout import FeatureSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """What the Trainer is given, as its `custom_config`."""
+
+    transform: TransformConfig
+    model: ModelConfig
+    train: TrainConfig
+    folder: Path
+
+    @classmethod
+    def read(cls, custom_config: Mapping[str, Any] | None) -> TrainerConfig:
+        """Reads the dumped sections; `folder` is where `file.py:function` starts from.
+
+        Raises:
+            ConfigError: `transform` is missing.
+        """
+        given = custom_config or {}
+        if "transform" not in given:
+            raise ConfigError(
+                "the Trainer's custom_config has no `transform`",
+                hint="Pass custom_config={'transform': ..., 'model': ..., 'train': ...}, the "
+                "dumped sections of a PipelineConfig.",
+            )
+        return cls(
+            TransformConfig.model_validate(given["transform"]),
+            ModelConfig.model_validate(given.get("model") or {}),
+            TrainConfig.model_validate(given.get("train") or {}),
+            Path(given.get("folder") or "."),
+        )
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains and exports the model that `fn_args.custom_config` describes.
+
+    `eval_files` are used for validation and early stopping, unless they are the `eval` split:
+    that one is the gate's, and the trainer does not look at it. With `eval_args.splits = ["val"]`
+    the stock Trainer passes the right files.
+
+    A run that was killed goes on after its last epoch when it is called again with the same
+    `fn_args`, and ends with the weights of an undisturbed one.
+
+    Args:
+        fn_args: From the stock Trainer; `custom_config` holds `transform`, `model`, `train` and
+            `folder`. Writes `serving_model_dir` (SavedModel) and, in `model_run_dir`,
+            `keras_model.h5`, `checkpoints/` and TensorBoard's event files.
+
+    Raises:
+        ConfigError, DataError, NodeFailed, EnvironmentMismatch, StorageError: See the modules.
+    """
+    config = TrainerConfig.read(fn_args.custom_config)
+
+    import tensorflow_transform as tft
+    import tf_keras
+
+    from trainer import export, fit, strategy
+    from trainer.models import build
+    from transform.layout import layout
+
+    strategy.configure_devices(config.train)
+    seconds: dict[str, float] = {}
+    with _timed("load", seconds):
+        scope = strategy.make_strategy(config.train)
+        tft_output = tft.TFTransformOutput(fn_args.transform_graph_path)
+        features = layout(config.transform, tft_output)
+        train_split, val_split = _read_splits(
+            fn_args, config, features, tft_output.transformed_feature_spec()
+        )
+        scale = _label_scale(config, train_split)
+    with _timed("build", seconds), scope.scope():
+        tf_keras.utils.set_random_seed(config.train.seed)
+        label = config.transform.label
+        model = build.build(features, config.model, config.train, label, scale, config.folder)
+        fit.compile_model(model, config.train, label, scale)
+    with _timed("fit", seconds), scope.scope():
+        fit.fit(model, config.train, train_split, val_split, fn_args.model_run_dir)
+    with _timed("export", seconds):
+        export.save_keras(model, os.path.join(fn_args.model_run_dir, "keras_model.h5"))
+        export.export(model, tft_output, features, config.transform, fn_args.serving_model_dir)
+    phases = ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items())
+    log.info("trained %d rows in seconds: %s", train_split.rows, phases)
+
+
+def _read_splits(
+    fn_args: FnArgs, config: TrainerConfig, layout: list[FeatureSpec], spec: Mapping[str, Any]
+) -> tuple[Split, Split | None]:
+    """The training split and the validation split, if there is one."""
+    from trainer.input import expand, read
+
+    train = config.train
+    train_files = expand(fn_args.train_files or [])
+    if not train_files:
+        raise DataError(
+            "the Trainer was given no training files",
+            where=", ".join(fn_args.train_files or ["train_files"]),
+            hint="Run again from Transform: `assay run --from Transform`.",
+        )
+    train_split = read(
+        "train",
+        train_files,
+        layout,
+        spec,
+        cache_max_mb=train.cache_max_mb,
+        at_least_rows=train.batch_size,
+    )
+    val_files = [file for file in expand(fn_args.eval_files or []) if not _is_gates(file)]
+    if val_files:
+        val = read("val", val_files, layout, spec, cache_max_mb=train.cache_max_mb)
+        return train_split, val
+    if train.early_stopping is not None:
+        raise ConfigError(
+            "train.early_stopping needs a validation split, and there is none",
+            hint="Set data.split.val_fraction above 0 (or provide a `val` split), or drop "
+            "train.early_stopping. The eval split is the gate's and is not looked at.",
+        )
+    return train_split, None
+
+
+def _is_gates(file: str) -> bool:
+    """Whether a file belongs to the `eval` split (TFX's folder `Split-eval`)."""
+    return os.path.basename(os.path.dirname(file)) == "Split-eval"
+
+
+def _label_scale(config: TrainerConfig, split: Split) -> LabelScale:
+    from trainer.models.build import LabelScale
+
+    if config.transform.label.task != "regression":
+        return LabelScale()
+    from trainer.input import label_moments
+
+    mean, std = label_moments(split)
+    return LabelScale(mean, std or 1.0)
+
+
+@contextmanager
+def _timed(phase: str, seconds: dict[str, float]) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - start
