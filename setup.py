@@ -30,7 +30,7 @@ setup(
     name="tfx-assay",
     version="0.1.0",
     description="From raw data to a measured, gated model in TensorFlow Serving",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(
         include=[
             f"{name}{end}"
@@ -39,7 +39,7 @@ setup(
         ]
     ),
     package_data={
-        "": ["*.j2"],
+        "": ["*.j2", "*.binpb"],
         "tfx_pipeline": ["templates/**"],
     },
     install_requires=[
