@@ -6,32 +6,29 @@ import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from tfx_pipeline.errors import ConfigError
 
 
-def _flag(default: object, help_text: str) -> dict[str, object]:
-    return {"default": default, "metadata": {"help": help_text}}
+def _flag(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
 
 
 @dataclass(frozen=True)
 class ServerOptions:
     """What to serve and where. Each field is the flag of the same name."""
 
-    port: int = field(**_flag(8500, "TCP port for gRPC; 0 takes a free one and logs it"))  # type: ignore[call-overload]
-    model_name: str = field(**_flag("default", "name that requests use for the model"))  # type: ignore[call-overload]
-    model_base_path: str = field(  # type: ignore[call-overload]
-        **_flag("", "folder that holds the version folders, <base path>/<integer>/saved_model.pb")
+    port: int = _flag(8500, "TCP port for gRPC; 0 takes a free one and logs it")
+    model_name: str = _flag("default", "name that requests use for the model")
+    model_base_path: str = _flag(
+        "", "folder that holds the version folders, <base path>/<integer>/saved_model.pb"
     )
-    file_system_poll_wait_seconds: int = field(  # type: ignore[call-overload]
-        **_flag(1, "seconds between two looks for new versions; 0 looks once")
+    file_system_poll_wait_seconds: int = _flag(
+        1, "seconds between two looks for new versions; 0 looks once"
     )
-    grpc_max_threads: int = field(  # type: ignore[call-overload]
-        **_flag(4 * (os.cpu_count() or 1), "requests handled at the same time")
-    )
-    enable_grpc_healthcheck_service: bool = field(  # type: ignore[call-overload]
-        **_flag(False, "answer grpc.health.v1.Health/Check")
-    )
+    grpc_max_threads: int = _flag(4 * (os.cpu_count() or 1), "requests handled at the same time")
+    enable_grpc_healthcheck_service: bool = _flag(False, "answer grpc.health.v1.Health/Check")
 
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -44,7 +41,7 @@ def parse_flags(argv: Sequence[str]) -> ServerOptions:
         ConfigError: A flag is unknown, lacks its value, or has one of the wrong type.
     """
     types = {option.name: type(option.default) for option in fields(ServerOptions)}
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     rest = list(argv)
     while rest:
         word = rest.pop(0)
@@ -59,7 +56,7 @@ def parse_flags(argv: Sequence[str]) -> ServerOptions:
                 raise ConfigError(f"flag --{name} has no value", hint=f"Write --{name}=VALUE.")
             text = rest.pop(0)
         values[name] = _integer(name, text) if types[name] is int else text
-    options = ServerOptions(**values)  # type: ignore[arg-type]
+    options = ServerOptions(**values)
     _check(options)
     return options
 

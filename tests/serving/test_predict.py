@@ -52,7 +52,8 @@ def test_lists_become_what_models_take(client: Client) -> None:
 
 def test_scalars_keep_shape_and_trailing_zero_bytes(client: Client) -> None:
     outputs = client.predict("taxi", {"word": b"a\0", "numbers": [1, 2]}, signature_name="scalars")
-    assert outputs["echo"].shape == () and outputs["echo"].item() == b"a\0\0"
+    assert outputs["echo"].shape == ()
+    assert outputs["echo"].item() == b"a\0\0"
     assert outputs["total"].item() == 3
 
 
@@ -170,7 +171,8 @@ def test_error_codes_and_messages(client: Client, call: tuple, code: str, messag
         client.predict(model, rows, **options)
     assert caught.value.code == code
     assert caught.value.message.startswith(message)
-    assert caught.value.where == client.address and caught.value.hint
+    assert caught.value.where == client.address
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -267,14 +269,16 @@ def test_nobody_listens() -> None:
     with Client("127.0.0.1:1", timeout_s=2) as client, pytest.raises(RequestFailed) as caught:
         client.predict("taxi", [{"fare": 1.0}])
     assert caught.value.code == "UNAVAILABLE"
-    assert "assay serve" in caught.value.hint and "--port 1" in caught.value.hint
+    assert "assay serve" in caught.value.hint
+    assert "--port 1" in caught.value.hint
     assert caught.value.exit_code == 10
 
 
 def test_deadline(client: Client) -> None:
     with Client(client.address, timeout_s=0.2) as hurried, pytest.raises(RequestFailed) as caught:
         hurried.predict("taxi", {"steps": np.int64(300_000)}, signature_name="slow")
-    assert caught.value.code == "DEADLINE_EXCEEDED" and "0.2 s" in caught.value.hint
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert "0.2 s" in caught.value.hint
 
 
 def test_cached_callable_equals_session_run(exported, monkeypatch: pytest.MonkeyPatch) -> None:

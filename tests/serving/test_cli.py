@@ -1,0 +1,148 @@
+"""`assay predict` and `assay serve`, from files to printed predictions."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from serving import cli
+from serving.rows import infer_kinds
+from tfx_pipeline.errors import AssayError, ConfigError, DataError, EnvironmentMismatch
+
+CSV = "fare,miles,hour,company,tips\n10,1.5,3,Blue,1\n4,,,,0\n"
+
+app = typer.Typer()
+app.command()(cli.predict)
+app.command()(cli.serve)
+
+
+def _run(*words: str, stdin: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(app, list(words), input=stdin)
+
+
+@pytest.fixture
+def model_dir(server) -> str:
+    return str(server.base)
+
+
+def test_csv_with_the_models_kinds(tmp_path: Path, address: str, model_dir: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(CSV)
+    result = _run(
+        "predict", str(path), "--address", address, "--model", "taxi", "--model-dir", model_dir,
+        "--output", "json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+        {"tips": "1", "company": "Blue", "hour": 3, "score": 21.5},
+        {"tips": "0", "company": "none", "hour": -1, "score": 7.0},
+    ]
+    assert "not sent, for the model does not use them: tips" in result.stderr
+
+
+def test_columns_that_lack_are_sent_as_missing(address: str, model_dir: str) -> None:
+    result = _run(
+        "predict", "-", "--address", address, "--model", "taxi", "--model-dir", model_dir,
+        "--output", "csv", stdin='{"fare": 1}\n{"fare": 2}\n',
+    )  # fmt: skip
+    assert result.stdout.splitlines() == ["company,hour,score", "none,-1,1.0", "none,-1,3.0"]
+    assert "sent as missing, for the rows lack them: miles, hour, company" in result.stderr
+
+
+def test_kinds_named_by_hand(address: str) -> None:
+    words = ("predict", "-", "--address", address, "--model", "taxi")
+    result = _run(*words, stdin=CSV)
+    assert isinstance(result.exception, AssayError)  # fare looks like int, the model parses float
+    assert "--kinds column=float" in result.exception.hint
+    result = _run(*words, "--kinds", "fare=float", "--limit", "1", stdin=CSV)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"1 +\S? *Blue +\S? *3 +\S? *21\.5", result.stdout)
+
+
+def test_json_list_and_many_rows(address: str) -> None:
+    rows = json.dumps([{"fare": float(number), "miles": 0.5} for number in range(2500)])
+    words = ("predict", "-", "--address", address, "--model", "taxi", "--output", "json")
+    result = _run(*words, stdin=rows)
+    assert result.exit_code == 0, result.output
+    answers = [json.loads(line)["score"] for line in result.stdout.splitlines()]
+    assert answers == [2 * number + 0.5 for number in range(2500)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no rows to predict"),
+        ("a,b\n", "no rows to predict"),
+        ("a,b\n1,2\n1\n", "standard input, line 3: the row has 1 values, the header 2 columns"),
+        ('[{"a": 1}, 3]', "row 2 is 3, not an object"),
+        ('[{"a": }]', "not JSON"),
+        ('{"a": 1}\n{"a" 2}\n', "standard input, line 2: not JSON"),
+        (b"a\n\xff\n", "byte 2 is not UTF-8"),
+    ],
+)
+def test_rows_that_cannot_be_read(text: str | bytes, message: str) -> None:
+    result = _run("predict", "-", stdin=text)
+    assert isinstance(result.exception, DataError)
+    assert message in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (("absent.csv",), DataError, "No such file"),
+        (("-", "--output", "xml"), ConfigError, "--output=xml is unknown"),
+        (("-", "--kinds", "fare"), ConfigError, "--kinds fare is not COLUMN=KIND"),
+        (("-", "--address", "127.0.0.1:1", "--timeout", "1"), AssayError, "assay serve"),
+    ],
+)
+def test_wrong_use(words: tuple[str, ...], error: type[AssayError], message: str) -> None:
+    result = _run("predict", *words, stdin=CSV)
+    assert isinstance(result.exception, error)
+    assert message in str(result.exception)
+
+
+def test_infer_kinds() -> None:
+    rows = [
+        {"a": "1", "b": "1", "c": "x", "d": 1, "e": "", "f": [1]},
+        {"a": "2", "b": "1.5", "c": "2", "d": 2.0, "e": None},
+    ]
+    assert infer_kinds(rows) == {"a": "int", "b": "float", "c": "bytes", "d": "float"}
+
+
+def test_real_binary_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = _run("serve", str(tmp_path), "taxi", "--binary")
+    assert isinstance(result.exception, EnvironmentMismatch)
+    assert "tensorflow_model_server is not on the PATH" in str(result.exception)
+
+
+def test_serve_hands_its_flags_to_the_real_binary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exec replaces the process, so the binary (a script that prints its flags) runs in a fork."""
+    import subprocess
+    import sys
+
+    script = tmp_path / "tensorflow_model_server"
+    script.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    script.chmod(0o755)
+    code = f"from serving.cli import serve; serve({str(tmp_path)!r}, 'taxi', 1234, 5, True)"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == [
+        "--port=1234",
+        "--model_name=taxi",
+        f"--model_base_path={tmp_path}",
+        "--file_system_poll_wait_seconds=5",
+    ], done.stderr
