@@ -118,6 +118,7 @@ INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as a shell reports it.
 _STORAGE_ERRNOS = {
     errno.ENOSPC: ("the disk is full", "Free some space, then go on with `assay run --resume`."),
     errno.EDQUOT: ("the disk quota is used up", "Free some space, then `assay run --resume`."),
+    errno.ENOTDIR: ("a file is in the way of a folder", "Choose another with `run.root`."),
     errno.EROFS: ("the folder is read-only", "Choose another with `run.root` in pipeline.yaml."),
     errno.EACCES: ("permission denied", "Change the folder's permissions or choose another."),
     errno.EPERM: ("permission denied", "Change the folder's permissions or choose another."),

@@ -67,3 +67,9 @@ class PipelineConfig(Section):
     def resolve(self, path: str) -> Path:
         """A path of the config, absolute."""
         return (self._folder / Path(path).expanduser()).resolve()
+
+    def with_run(self, **changes: object) -> PipelineConfig:
+        """A copy whose `run` section has other values."""
+        copy = self.model_copy(update={"run": self.run.model_copy(update=changes)})
+        copy._folder, copy._source = self._folder, self._source
+        return copy

@@ -58,7 +58,9 @@ class ServeConfig(Section):
     """The pushed model's name and place."""
 
     model_name: str = Field(
-        "", pattern=r"^[A-Za-z0-9_.-]*$", description="Name that clients ask for; empty: pipeline's."
+        "",
+        pattern=r"^[A-Za-z0-9_.-]*$",
+        description="Name that clients ask for; empty: pipeline's.",
     )
     push_dir: str = Field(
         "", description="model_base_path of TensorFlow Serving; empty: <run.root>/serving/<model>."
@@ -66,9 +68,7 @@ class ServeConfig(Section):
     sample_rows: int = Field(
         5, ge=0, le=1000, description="Rows of the eval split that `assay demo` asks for."
     )
-    ready_timeout_seconds: float = Field(
-        60, gt=0, description="Bound on the server's start."
-    )
+    ready_timeout_seconds: float = Field(60, gt=0, description="Bound on the server's start.")
 
     @model_validator(mode="after")
     def _name_is_no_path(self) -> ServeConfig:

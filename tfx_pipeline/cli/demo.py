@@ -1,0 +1,40 @@
+"""`assay demo`: a template from raw rows to served answers, in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    template: Annotated[str, typer.Argument(help="Name of a template.")] = "taxi",
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to put it; default: a folder of the template's name.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Held-out rows to ask the server for.")] = 5,
+) -> None:
+    """Run a template: raw rows, a gated model, a server, answers beside the truth."""
+    from rich.console import Console
+
+    from tfx_pipeline.cli.asking import ask
+    from tfx_pipeline.cli.running import run_shown
+    from tfx_pipeline.config import load_config
+    from tfx_pipeline.runners.local.run import RunOptions
+    from tfx_pipeline.templates.copy import copy_template
+
+    target = copy_template(template, folder or Path(template))
+    config = load_config(target)
+    record = run_shown(config, RunOptions())
+    console = Console(highlight=False)
+    ask(config, record, console, rows=rows)
+    shown = target.parent
+    console.print(
+        f"\nNext:\n"
+        f"  assay serve {shown}/runs/serving/{config.model_name} --model-name {config.model_name}\n"
+        f"  assay show --config {shown}              this run in full\n"
+        f"  assay run {shown}                        again: every node is cached\n"
+        f"  assay init --data my.csv --label COLUMN  your own data",
+        soft_wrap=True,
+    )

@@ -1,0 +1,107 @@
+"""Draws a run: a line for each node when it ends, a moving one for each node that runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.spinner import Spinner
+from rich.text import Text
+
+from tfx_pipeline.report.record import NodeRecord, RunRecord
+
+_MARKS = {
+    "complete": "[green]✓[/]",
+    "cached": "[green]✓[/]",
+    "reused": "[green]✓[/]",
+    "skipped": "[yellow]–[/]",
+    "not run": "[dim]–[/]",
+    "failed": "[red]✗[/]",
+}
+
+
+class RunDisplay:
+    """Shows a run on a console. Without a terminal, it prints only the lines of ended nodes."""
+
+    def __init__(self, console: Console, record: RunRecord, *, quiet: bool) -> None:
+        self._console = console
+        self._record = record
+        self._quiet = quiet
+        self._width = 20
+        self._lock = threading.Lock()
+        self._running: dict[str, tuple[float, Spinner]] = {}
+        self._notes: dict[str, str] = {}
+        self._live = Live(
+            console=console,
+            get_renderable=self._draw,
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> RunDisplay:
+        self._print(f"[bold]{escape(self._record.pipeline)}[/]  run {self._record.run_id}")
+        self.node_started("start")
+        if self._console.is_terminal and not self._quiet:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def nodes_known(self, node_ids: list[str]) -> None:
+        """Ends the start: TFX is imported and the graph compiled."""
+        with self._lock:
+            started, _ = self._running.pop("start")
+            self._width = max(map(len, node_ids), default=20)
+        self._line("[green]✓[/]", "start", time.monotonic() - started, "[dim]imports, graph[/]")
+
+    def node_started(self, node_id: str) -> None:
+        """A node runs."""
+        with self._lock:
+            self._running[node_id] = (time.monotonic(), Spinner("dots"))
+
+    def node_progress(self, node_id: str, done: int, total: int, note: str) -> None:
+        """A node says how far it is."""
+        with self._lock:
+            share = f"{done}/{total}  " if total else ""
+            self._notes[node_id] = f"{share}{note}"
+
+    def node_retried(self, node_id: str, error: str) -> None:
+        """A node is tried again."""
+        self._print(f"  [yellow]↻[/] {node_id}: {escape(error.splitlines()[0])}; trying again")
+
+    def node_ended(self, node_id: str, record: NodeRecord) -> None:
+        """A node has ended: its line is printed for good."""
+        with self._lock:
+            self._running.pop(node_id, None)
+            note = self._notes.pop(node_id, "")
+        state = "" if record.state == "complete" else record.state
+        self._line(_MARKS.get(record.state, " "), node_id, record.seconds, state or escape(note))
+
+    def _line(self, mark: str, name: str, seconds: float, note: str) -> None:
+        self._print(f"  {mark} {name:<{self._width}} {seconds:7.1f} s  {note}".rstrip())
+
+    def _print(self, text: str) -> None:
+        if not self._quiet:
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _draw(self) -> Group:
+        with self._lock:
+            rows = []
+            for name, (started, spinner) in self._running.items():
+                seconds = time.monotonic() - started
+                note = self._notes.get(name, "")
+                spinner.update(text=Text(f"{name:<{self._width}} {seconds:7.1f} s  {note}"))
+                rows.append(spinner)
+            return Group(*rows)

@@ -1,0 +1,101 @@
+"""The command `assay`: finds the subcommand, and shows errors as a person wants to read them.
+
+Only light modules are imported here and at the top of the command modules: `assay --help` answers
+at once, and TensorFlow is imported by the commands that need it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from tfx_pipeline.cli import check, demo, run, runs
+from tfx_pipeline.errors import INTERRUPTED_EXIT_CODE, AssayError
+
+app = typer.Typer(
+    name="assay",
+    help="From raw data to a model that answers in TensorFlow Serving, measured before it ships.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _register() -> None:
+    app.command()(run.run)
+    app.command()(check.check)
+    app.command()(check.schema)
+    app.command()(runs.runs)
+    app.command()(runs.show)
+    app.command()(runs.diff)
+    app.command()(demo.demo)
+
+
+_register()
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", help="Print the version and end."),
+) -> None:
+    if debug:
+        os.environ["ASSAY_DEBUG"] = "1"
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"assay {installed('tfx-assay')}")
+        raise typer.Exit()
+
+
+def main() -> None:
+    """Runs the command line; never returns."""
+    try:
+        app(standalone_mode=True)
+    except AssayError as error:
+        show_error(error)
+        leave(error.exit_code)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("\nstopped by Ctrl-C; go on with [bold]assay run --resume[/]")
+        leave(INTERRUPTED_EXIT_CODE)
+    except Exception as error:
+        console = Console(stderr=True)
+        console.print(
+            f"[red bold]a defect of Assay:[/] {type(error).__name__}: {escape(str(error))}"
+        )
+        if os.environ.get("ASSAY_DEBUG"):
+            traceback.print_exc()
+        else:
+            console.print("Run again with [bold]assay --debug …[/] for the traceback.")
+        leave(1)
+    leave(0)
+
+
+def show_error(error: AssayError) -> None:
+    """Prints an error on standard error: what, where, and what to do."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"[red bold]error:[/] {escape(error.headline)}")
+    if error.where:
+        console.print(f"  [dim]at[/] {escape(error.where)}")
+    if error.hint:
+        console.print(f"  [bold]→[/] {escape(error.hint)}")
+    if os.environ.get("ASSAY_DEBUG"):
+        traceback.print_exception(error)
+
+
+def leave(code: int) -> None:
+    """Ends the process at once: threads of an interrupted node may not end by themselves."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Runs a pipeline in front of a person: a line a node, the verdict, where everything lies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from tfx_pipeline.cli.display import RunDisplay
+from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.gates.render import render
+from tfx_pipeline.gates.verdict import Verdict
+from tfx_pipeline.lint import lint
+from tfx_pipeline.report import record as records
+from tfx_pipeline.report.record import RunRecord
+from tfx_pipeline.runners.calm import calm_terminal
+from tfx_pipeline.runners.local.run import RunOptions, go, opened
+
+
+def run_shown(config: PipelineConfig, options: RunOptions, *, quiet: bool = False) -> RunRecord:
+    """Checks, runs and reports; everything else that is printed goes to the run's log.
+
+    Raises:
+        AssayError: As `run_pipeline`.
+    """
+    lint(config)
+    with opened(config, options) as record:
+        log_file = config.root / record.run_id / records.LOG_FILE
+        with calm_terminal(log_file) as console:
+            try:
+                with RunDisplay(console, record, quiet=quiet) as display:
+                    go(config, options, record, display)
+            finally:
+                show_end(console, config, record)
+    return record
+
+
+def show_end(console: Console, config: PipelineConfig, record: RunRecord) -> None:
+    """The verdicts, and where everything lies."""
+    print_verdicts(console, record, all_gates=False)
+    folder = _shown(config.root / record.run_id)
+    rows = [("run", f"{folder}/{records.RECORD_FILE}"), ("log", f"{folder}/{records.LOG_FILE}")]
+    if record.pushed_to:
+        rows.insert(0, ("model", _shown(Path(record.pushed_to))))
+    for label, path in rows:
+        console.print(f"  [dim]{label:<6}[/]{path}", soft_wrap=True, highlight=False)
+
+
+def print_verdicts(console: Console, record: RunRecord, *, all_gates: bool) -> None:
+    """The gates' tables; a data gate that found nothing is left out unless `all_gates`."""
+    for node_id, fields in record.verdicts.items():
+        verdict = Verdict.from_json(json.dumps(fields))
+        if all_gates or node_id != "DataGate" or verdict.checks:
+            console.print(render(verdict))
+
+
+def _shown(path: Path) -> str:
+    """A path as a person would type it from here."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,138 @@
+"""`assay runs`, `assay show` and `assay diff`: what has been run, and how runs differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The config (or its folder) whose runs are meant.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_STYLES = {"complete": "green", "refused": "yellow", "failed": "red", "interrupted": "red"}
+
+
+def runs(config: ConfigOption = Path("pipeline.yaml"), json: Json = False) -> None:
+    """List the runs, the newest last."""
+    from tfx_pipeline.config import load_config
+    from tfx_pipeline.report import record as records
+
+    root = load_config(config).root
+    found = records.load_all(root)
+    if json:
+        typer.echo("[" + ",\n".join(record.model_dump_json() for record in found) + "]")
+        return
+    console = Console(highlight=False)
+    if not found:
+        console.print("no run yet; start one with [bold]assay run[/]")
+        return
+    names = [name for name in _HEADLINE_METRICS if any(name in r.metrics for r in found)][:2]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("run", "state", "seconds", *names, "data", "pushed version"):
+        table.add_column(column, justify="right" if column in ("seconds", *names) else "left")
+    for record in found:
+        style = _STYLES.get(record.state, "")
+        table.add_row(
+            record.run_id,
+            f"[{style}]{record.state}[/]" if style else record.state,
+            f"{record.seconds:.1f}",
+            *(f"{record.metrics[n]:.4f}" if n in record.metrics else "-" for n in names),
+            record.data_digest[:8] or "-",
+            Path(record.pushed_to).name or "-",
+        )
+    console.print(table)
+
+
+_HEADLINE_METRICS = ("auc", "accuracy", "rmse", "r2")
+
+
+def show(
+    run: Annotated[
+        str, typer.Argument(help="A run's id, the start of it, or `latest`.")
+    ] = "latest",
+    config: ConfigOption = Path("pipeline.yaml"),
+    json: Json = False,
+) -> None:
+    """Print one run: its nodes, verdicts, data, versions."""
+    from tfx_pipeline.cli.running import print_verdicts
+    from tfx_pipeline.config import load_config
+    from tfx_pipeline.report import record as records
+
+    root = load_config(config).root
+    record = records.load(root, run)
+    if json:
+        typer.echo(record.model_dump_json(indent=1))
+        return
+    console = Console(highlight=False)
+    console.print(f"[bold]{record.pipeline}[/]  run {record.run_id}  {record.state}")
+    if record.error and record.state != "refused":
+        console.print(f"  [red]{escape(record.error)}[/]", soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("node", "state", "seconds", "artifacts"):
+        table.add_column(column, justify="right" if column == "seconds" else "left")
+    for node_id, node in record.nodes.items():
+        uris = [a.uri for found in node.artifacts.values() for a in found]
+        shown = "\n".join(_below(root, uri) for uri in uris)
+        table.add_row(node_id, node.state, f"{node.seconds:.1f}", escape(shown))
+    console.print(table)
+    print_verdicts(console, record, all_gates=True)
+    for label, value in (
+        ("config", record.config_file),
+        ("data", record.data_digest),
+        ("git", record.git_commit),
+        ("pushed", record.pushed_to),
+        ("log", str(root / record.run_id / records.LOG_FILE)),
+        ("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items())),
+    ):
+        if value:
+            console.print(f"  [dim]{label:<9}[/]{escape(value)}", soft_wrap=True)
+
+
+def _below(root: Path, uri: str) -> str:
+    return uri.removeprefix(f"{root}/")
+
+
+def diff(
+    before: Annotated[str, typer.Argument(help="A run's id, or the start of it.")],
+    after: Annotated[str, typer.Argument(help="Another's.")] = "latest",
+    config: ConfigOption = Path("pipeline.yaml"),
+    json: Json = False,
+) -> None:
+    """Compare two runs: config, data, metrics, versions."""
+    import dataclasses
+    from json import dumps
+
+    from tfx_pipeline.config import load_config
+    from tfx_pipeline.report import record as records
+    from tfx_pipeline.report.compare import differences
+
+    root = load_config(config).root
+    first, second = records.load(root, before), records.load(root, after)
+    found = differences(root, first, second)
+    if json:
+        typer.echo(dumps([dataclasses.asdict(d) for d in found], indent=1))
+        return
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("", "", first.run_id, second.run_id):
+        table.add_column(column, overflow="fold")
+    for difference in found:
+        table.add_row(
+            f"[dim]{difference.section}[/]",
+            escape(difference.name),
+            escape(_value(difference.before)),
+            escape(_value(difference.after)),
+        )
+    console.print(table if found else "the two runs do not differ")
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

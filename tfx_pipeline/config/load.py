@@ -1,0 +1,173 @@
+"""Reads `pipeline.yaml`: an error names the file, the line, the field and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.errors import ConfigError
+
+Location = tuple[str | int, ...]
+
+_SHOWN_ERRORS = 8  # One screen.
+
+
+def load_config(path: str | Path) -> PipelineConfig:
+    """Reads and checks a pipeline's config.
+
+    Args:
+        path: The YAML file, or a folder that holds a `pipeline.yaml`.
+
+    Raises:
+        ConfigError: The file is missing, is no YAML, or does not describe a pipeline.
+    """
+    source = Path(path).expanduser()
+    if source.is_dir():
+        source = source / "pipeline.yaml"
+    try:
+        text = source.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            "no such config file",
+            where=str(source),
+            hint="Write one with `assay init --data my.csv --label COLUMN`, "
+            "or name yours: `assay run path/to/pipeline.yaml`.",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=str(source)) from error
+    config = parse_config(text, source=str(source))
+    config._folder = source.resolve().parent
+    config._source = source.resolve()
+    return config
+
+
+def parse_config(text: str, source: str = "pipeline.yaml") -> PipelineConfig:
+    """Checks a config's text. `source` is the name that errors give it.
+
+    Raises:
+        ConfigError: The text is no YAML mapping, or does not describe a pipeline.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = _lines(root)
+        document = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{source}:{mark.line + 1}" if mark else source
+        raise ConfigError(
+            f"not valid YAML: {error.problem or error}", where=where, hint="Mend this line."
+        ) from None
+    if not isinstance(document, Mapping):
+        raise ConfigError("empty, or not a mapping of sections", where=source)
+    try:
+        return PipelineConfig.model_validate(document)
+    except ValidationError as error:
+        raise _config_error(error, source, lines) from None
+
+
+def _lines(node: yaml.Node | None, path: Location = ()) -> dict[Location, int]:
+    """The line (from 1) of every key and item; a key given twice is an error."""
+    found: dict[Location, int] = {}
+    if node is None:
+        return found
+    found.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+            found |= _lines(value, (*path, key.value))
+            found[(*path, key.value)] = key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            found |= _lines(value, (*path, index))
+    return found
+
+
+def _config_error(error: ValidationError, source: str, lines: dict[Location, int]) -> ConfigError:
+    problems = sorted(
+        (_line_of(_yaml_path(e["loc"]), lines), _describe(e))
+        for e in error.errors(include_url=False)
+    )
+    first_line = problems[0][0]
+    if len(problems) == 1:
+        return ConfigError(problems[0][1], where=f"{source}:{first_line}", hint=_HINT)
+    listed = [f"  line {line}: {text}" for line, text in problems[:_SHOWN_ERRORS]]
+    if len(problems) > _SHOWN_ERRORS:
+        listed.append(f"  … and {len(problems) - _SHOWN_ERRORS} more")
+    return ConfigError(
+        f"{len(problems)} errors\n" + "\n".join(listed), where=f"{source}:{first_line}", hint=_HINT
+    )
+
+
+_HINT = "Every field is described by `assay schema`."
+
+_UNION_TAGS = {"numeric", "categorical", "date", "text", "image"}
+
+
+def _yaml_path(loc: Location) -> Location:
+    """Pydantic's location without the tag it adds for a union's branch."""
+    return tuple(
+        part
+        for position, part in enumerate(loc)
+        if not (part in _UNION_TAGS and position == 3 and loc[:2] == ("features", "columns"))
+    )
+
+
+def _line_of(path: Location, lines: dict[Location, int]) -> int:
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
+
+
+def _describe(error: Any) -> str:
+    path = _yaml_path(error["loc"])
+    field = ".".join(str(part) for part in path) or "the file"
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{field}: unknown key{_nearest(path)}"
+        case "missing":
+            return f"{field}: missing, and it has no default"
+        case "value_error":
+            return f"{field}: {error['ctx']['error']}"
+        case _:
+            message = error["msg"][0].lower() + error["msg"][1:]
+            given = error["input"]
+            shown = "" if isinstance(given, (Mapping, list)) else f" (found {given!r})"
+            return f"{field}: {message}{shown}"
+
+
+def _nearest(path: Location) -> str:
+    fields = _fields_at(path[:-1])
+    close = difflib.get_close_matches(str(path[-1]), fields, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known here: {', '.join(fields)}" if fields else ""
+
+
+def _fields_at(path: Location) -> list[str]:
+    """The names that a section's keys may have."""
+    candidates: list[Any] = [PipelineConfig]
+    for part in path:
+        candidates = [
+            inner
+            for model in candidates
+            if part in model.model_fields
+            for inner in _models_in(model.model_fields[str(part)].annotation)
+        ] or candidates  # A list's index or a mapping's key: the same models one level down.
+    return sorted({name for model in candidates for name in model.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]

@@ -1,0 +1,173 @@
+"""The pipeline's graph: the one place where nodes are wired. Plain TFX.
+
+`LocalDagRunner().run(create_pipeline(config))` works; so does any runner that takes a TFX
+pipeline. Stock components wherever one exists, under their own ids; where ours subclass a stock
+one, the docstring of the component says why.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import v1 as tfx
+from tfx.dsl.components.base import base_node
+from tfx.proto import trainer_pb2, transform_pb2
+from tfx.types import standard_artifacts
+
+from tfx_pipeline.components import resolvers
+from tfx_pipeline.components.data_gate.component import DataGate, distribution_config
+from tfx_pipeline.components.evaluator.component import Evaluator, eval_config
+from tfx_pipeline.components.example_gen import make_example_gen
+from tfx_pipeline.components.pusher.component import Pusher
+from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.runners import mlmd
+from transform import user_code
+
+Conditional = tfx.dsl.experimental.conditional.Cond
+
+
+def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
+    """The TFX pipeline that a config describes.
+
+    Raises:
+        ConfigError: The config names a function or file that is not there.
+        EnvironmentMismatch: A metadata server's password is not in the environment.
+    """
+    example_gen = make_example_gen(config)
+    examples = example_gen.outputs["examples"]
+    data_nodes, schema, data_gate = _validate(config, examples)
+    blessed = data_gate.outputs["verdict"].future()[0].property("blessed") == 1
+    with Conditional(blessed):
+        model_nodes = _train_and_push(config, examples, schema)
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(config.root / "artifacts"),
+        components=[example_gen, *data_nodes, *model_nodes],
+        enable_cache=config.run.cache,
+        metadata_connection_config=mlmd.connection_config(config),
+        beam_pipeline_args=beam_args(config),
+    )
+
+
+def beam_args(config: PipelineConfig) -> list[str]:
+    """Beam's pipeline options.
+
+    `DirectRunner` would first try to fetch Prism from the network; any `sdk_container_image` keeps
+    TFX from building a source distribution for every Beam node, which nothing local reads.
+    """
+    return ["--runner=FnApiRunner", "--sdk_container_image=local", *config.run.beam.args]
+
+
+def _validate(
+    config: PipelineConfig, examples: Any
+) -> tuple[list[base_node.BaseNode], Any, DataGate]:
+    """Statistics, schema, anomalies, and the gate that judges them."""
+    gate = config.gates.data
+    statistics_gen = tfx.components.StatisticsGen(examples=examples)
+    statistics = statistics_gen.outputs["statistics"]
+    nodes: list[base_node.BaseNode] = [statistics_gen]
+    if gate.schema_path:
+        schema_gen = tfx.components.ImportSchemaGen(
+            schema_file=str(config.resolve(gate.schema_path))
+        )
+    else:
+        schema_gen = tfx.components.SchemaGen(
+            statistics=statistics, infer_feature_shape=True, exclude_splits=["val", "eval"]
+        )
+    schema = schema_gen.outputs["schema"]
+    validator = tfx.components.ExampleValidator(statistics=statistics, schema=schema)
+    nodes += [schema_gen, validator]
+    compared: dict[str, Any] = {}
+    if gate.drift:
+        previous = tfx.dsl.Resolver(
+            strategy_class=resolvers.PreviousStatistics,
+            statistics=tfx.dsl.Channel(type=standard_artifacts.ExampleStatistics),
+            current=statistics,
+        ).with_id("PreviousStatistics")
+        drift = tfx.components.DistributionValidator(
+            statistics=statistics,
+            baseline_statistics=previous.outputs["statistics"],
+            config=distribution_config(gate.drift),
+            include_split_pairs=[("train", "train")],
+        ).with_id("DriftValidator")
+        nodes += [previous, drift]
+        compared["drift_anomalies"] = drift.outputs["anomalies"]
+    if gate.skew:
+        skew = tfx.components.DistributionValidator(
+            statistics=statistics,
+            baseline_statistics=statistics,
+            config=distribution_config(gate.skew),
+            include_split_pairs=[("eval", "train")],
+        ).with_id("SkewValidator")
+        nodes.append(skew)
+        compared["skew_anomalies"] = skew.outputs["anomalies"]
+    data_gate = DataGate(
+        anomalies=validator.outputs["anomalies"],
+        statistics=statistics,
+        schema=schema,
+        fail_on=gate.fail_on,
+        **compared,
+    )
+    return [*nodes, data_gate], schema, data_gate
+
+
+def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[base_node.BaseNode]:
+    """Features, model, its measure, its push."""
+    custom_config = _custom_config(config)
+    transform = tfx.components.Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn="transform.preprocessing.preprocessing_fn",
+        # The eval split is the gate's: it is read raw, through the exported model.
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "val"]),
+        custom_config=custom_config,
+        disable_statistics=True,
+    )
+    trainer = tfx.components.Trainer(
+        run_fn=config.train.run_fn,
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=config.train.steps),
+        eval_args=trainer_pb2.EvalArgs(splits=["val"]),
+        custom_config=custom_config,
+    )
+    model = trainer.outputs["model"]
+    baseline = tfx.dsl.Resolver(
+        strategy_class=resolvers.LatestBlessedBefore,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+        candidate=model,
+    ).with_id("LatestBlessedModel")
+    evaluator = Evaluator(
+        examples=examples,
+        model=model,
+        baseline_model=baseline.outputs["model"],
+        eval_config=eval_config(config),
+        example_splits=["eval"],
+    )
+    pusher = Pusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(config.push_dir))
+        ),
+    )
+    return [transform, trainer, baseline, evaluator, pusher]
+
+
+def _custom_config(config: PipelineConfig) -> dict[str, Any]:
+    """What the user functions are given, and a fingerprint of the user's own code: a cached
+    result must not outlive the function that made it."""
+    own_code = [config.features.preprocessing_fn, config.train.run_fn, config.model.builder]
+    return {
+        "transform": config.transform.model_dump(mode="json"),
+        "model": config.model.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json"),
+        "folder": str(config.folder),
+        "code": {
+            path: user_code.fingerprint(path, config.folder)
+            for path in own_code
+            if path and ":" in path
+        },
+    }

@@ -1,0 +1,50 @@
+"""Checks of the user's own functions: importable, and of the right Keras."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.lint.registry import Problem, register
+from transform import user_code
+
+
+@register
+def builder_uses_one_keras(config: PipelineConfig) -> Iterator[Problem]:
+    """A builder of Keras 3 layers cannot be trained by a trainer on tf_keras."""
+    builder = config.model.builder
+    if not builder or ":" not in builder:
+        return
+    file = config.resolve(builder.rpartition(":")[0])
+    if not file.is_file():
+        return  # `functions_are_importable` says so.
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError):
+        return
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        if any(name.split(".")[0] == "keras" for name in names):
+            yield Problem(
+                "model.builder",
+                f"{file.name}:{node.lineno} imports Keras 3, and models are built on tf_keras",
+                "write `import tf_keras as keras`",
+            )
+
+
+@register
+def functions_are_importable(config: PipelineConfig) -> Iterator[Problem]:
+    """The user's functions exist. The defaults are ours, and importing them would cost seconds."""
+    defaults = type(config.features).model_fields["preprocessing_fn"].default
+    run_fn = type(config.train).model_fields["run_fn"].default
+    for path, default in (
+        (config.features.preprocessing_fn, defaults),
+        (config.train.run_fn, run_fn),
+        (config.model.builder, None),
+    ):
+        if path and path != default:
+            user_code.check_importable(path, config.folder)
+    yield from ()

@@ -1,0 +1,16 @@
+"""Checks that the files which the config names are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.lint.registry import Problem, register
+
+
+@register
+def schema_exists(config: PipelineConfig) -> Iterator[Problem]:
+    """The user's own schema is read only by the fourth node."""
+    path = config.gates.data.schema_path
+    if path and not config.resolve(path).is_file():
+        yield Problem("gates.data.schema_path", f"no such file: {config.resolve(path)}")

@@ -1,0 +1,63 @@
+"""The registered checks, and the one error that tells all that they found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.errors import AssayError, ConfigError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the config that cannot end well. `field` is a dotted path in the YAML."""
+
+    field: str
+    what: str
+    hint: str = ""
+
+
+Check = Callable[[PipelineConfig], Iterable[Problem]]
+
+_CHECKS: list[Check] = []
+
+
+def register(check: Check) -> Check:
+    """Adds a check; a decorator."""
+    _CHECKS.append(check)
+    return check
+
+
+def checks() -> list[Check]:
+    """All checks, in the order they run: cheap ones first."""
+    from tfx_pipeline.lint import code, fields, files  # noqa: F401  Importing registers them.
+
+    return list(_CHECKS)
+
+
+def lint(config: PipelineConfig) -> None:
+    """Runs every check.
+
+    Raises:
+        AssayError: A single problem that a check raised itself (data or user code), or a
+            ConfigError that lists the problems found.
+    """
+    problems: list[Problem] = []
+    raised: list[AssayError] = []
+    for check in checks():
+        try:
+            problems.extend(check(config))
+        except AssayError as error:
+            raised.append(error)
+    if raised and not problems:
+        raise raised[0]
+    if not problems and not raised:
+        return
+    where = str(config.source or "pipeline.yaml")
+    if len(problems) == 1 and not raised:
+        [problem] = problems
+        raise ConfigError(f"{problem.field}: {problem.what}", where=where, hint=problem.hint)
+    lines = [f"  {p.field}: {p.what}" + (f" ({p.hint})" if p.hint else "") for p in problems]
+    lines += [f"  {error.where}: {error.headline}".replace("  : ", "  ") for error in raised]
+    raise ConfigError(f"{len(lines)} problems\n" + "\n".join(lines), where=where)

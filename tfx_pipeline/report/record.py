@@ -1,0 +1,156 @@
+"""`run.json`: what happened in one run. Written anew after every change, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from pydantic import BaseModel, Field, ValidationError
+
+from tfx_pipeline.errors import ConfigError, storage_errors
+
+RunState = Literal["running", "complete", "refused", "failed", "interrupted"]
+
+RECORD_FILE = "run.json"
+CONFIG_FILE = "config.yaml"
+LOG_FILE = "run.log"
+
+
+class ArtifactRecord(BaseModel):
+    """An output artifact of a node: where it lies and what MLMD says of it."""
+
+    type: str
+    uri: str
+    id: int
+    properties: dict[str, Any] = {}
+
+
+class NodeRecord(BaseModel):
+    """How one node went. `seconds` is wall time."""
+
+    state: str = "waiting"
+    seconds: float = 0.0
+    tries: int = 1
+    error: str = ""
+    artifacts: dict[str, list[ArtifactRecord]] = {}
+
+
+class RunRecord(BaseModel):
+    """One run of a pipeline."""
+
+    run_id: str
+    pipeline: str
+    state: RunState = "running"
+    started: datetime
+    ended: datetime | None = None
+    seconds: float = 0.0
+    exit_code: int | None = None
+    error: str = ""
+    selection: dict[str, list[str]] = {}
+    nodes: dict[str, NodeRecord] = {}
+    metrics: dict[str, float] = {}
+    verdicts: dict[str, dict[str, Any]] = {}
+    pushed_to: str = ""
+    model_name: str = ""
+    data_digest: str = ""
+    config_digest: str = ""
+    config_file: str = ""
+    git_commit: str = ""
+    versions: dict[str, str] = {}
+    host: str = Field(default_factory=socket.gethostname)
+    pid: int = Field(default_factory=os.getpid)
+    process_started: float = Field(default_factory=lambda: psutil.Process().create_time())
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process that wrote the record still runs, as far as this host can tell."""
+        if self.state != "running" or self.host != socket.gethostname():
+            return False
+        with contextlib.suppress(psutil.Error):
+            return abs(psutil.Process(self.pid).create_time() - self.process_started) < 1
+        return False
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether `--resume` has something to go on with."""
+        return self.state in ("failed", "interrupted", "running") and not self.is_alive
+
+
+def now() -> datetime:
+    """The time, to the second, in UTC."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        StorageError: Disk full, read-only, no permission.
+    """
+    with storage_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def save(record: RunRecord, root: Path) -> None:
+    """Writes the record into its run's folder."""
+    write_text(root / record.run_id / RECORD_FILE, record.model_dump_json(indent=1) + "\n")
+
+
+def load(root: Path, run_id: str) -> RunRecord:
+    """Reads a run's record; `latest` is the newest one, and a unique prefix of an id is enough.
+
+    Raises:
+        ConfigError: There is no such run, or several.
+    """
+    found = run_ids(root)
+    if not found:
+        raise ConfigError("no run yet", where=str(root), hint="Start one with `assay run`.")
+    matching = found[-1:] if run_id == "latest" else [r for r in found if r.startswith(run_id)]
+    if len(matching) != 1:
+        what = "no run" if not matching else f"{len(matching)} runs"
+        raise ConfigError(
+            f"{what} with an id that starts with {run_id!r}",
+            where=str(root),
+            hint="`assay runs` lists them.",
+        )
+    return _read(root / matching[0] / RECORD_FILE)
+
+
+def load_all(root: Path) -> list[RunRecord]:
+    """Every run in a folder, oldest first."""
+    return [_read(root / run_id / RECORD_FILE) for run_id in run_ids(root)]
+
+
+def run_ids(root: Path) -> list[str]:
+    """Ids of the runs in a folder, oldest first: an id begins with the time of its start."""
+    return sorted(path.parent.name for path in root.glob(f"*/{RECORD_FILE}"))
+
+
+def _read(path: Path) -> RunRecord:
+    try:
+        record = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, OSError) as error:
+        raise ConfigError(
+            f"not a run's record: {error}", where=str(path), hint="Delete this run's folder."
+        ) from error
+    if record.state == "running" and not record.is_alive and record.host == socket.gethostname():
+        return record.model_copy(update={"state": "interrupted"})
+    return record

@@ -1,0 +1,104 @@
+"""The compiled pipeline (TFX's IR): compiling, the run id, who waits for whom, partial runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tfx.dsl.compiler import compiler
+from tfx.dsl.compiler import constants as compiler_constants
+from tfx.orchestration import pipeline as tfx_pipeline_lib
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import partial_run_utils, runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+
+from tfx_pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the graph, and the ids of the nodes it waits for."""
+
+    id: str
+    upstream: frozenset[str]
+    skipped: bool  # Left out by a partial run.
+
+
+def compile_pipeline(pipeline: tfx_pipeline_lib.Pipeline, run_id: str) -> pipeline_pb2.Pipeline:
+    """Compiles a pipeline and fixes its run id, which is what makes a run resumable."""
+    ir: pipeline_pb2.Pipeline = compiler.Compiler().compile(pipeline)
+    runtime_parameter_utils.substitute_runtime_parameter(
+        ir, {compiler_constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+    return ir
+
+
+def nodes(ir: pipeline_pb2.Pipeline) -> list[Node]:
+    """The nodes in topological order."""
+    return [
+        Node(
+            id=node.pipeline_node.node_info.id,
+            upstream=frozenset(node.pipeline_node.upstream_nodes),
+            skipped=node.pipeline_node.execution_options.HasField("skip"),
+        )
+        for node in ir.nodes
+    ]
+
+
+def node_spec(ir: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.PipelineNode:
+    """The IR of one node.
+
+    Raises:
+        ConfigError: There is no node of that id.
+    """
+    for node in ir.nodes:
+        if node.pipeline_node.node_info.id == node_id:
+            return node.pipeline_node
+    raise unknown_node(ir, [node_id])
+
+
+def unknown_node(ir: pipeline_pb2.Pipeline, names: Iterable[str]) -> ConfigError:
+    """The error for node ids that the graph does not have."""
+    known = ", ".join(node.id for node in nodes(ir))
+    return ConfigError(f"no such node: {', '.join(names)}", hint=f"The nodes are: {known}.")
+
+
+def select(
+    ir: pipeline_pb2.Pipeline, from_nodes: list[str], to_nodes: list[str], base_run_id: str
+) -> None:
+    """Marks a partial run: everything before `from_nodes` is reused from the run `base_run_id`.
+
+    Args:
+        ir: Changed in place.
+        from_nodes: First nodes to run; empty: from the start.
+        to_nodes: Last nodes to run; empty: to the end.
+        base_run_id: Run whose outputs stand in for the nodes left out.
+
+    Raises:
+        ConfigError: A node does not exist, or nothing lies between the two.
+    """
+    known = {node.id for node in nodes(ir)}
+    missing = [name for name in (*from_nodes, *to_nodes) if name not in known]
+    if missing:
+        raise unknown_node(ir, missing)
+    snapshot = pipeline_pb2.SnapshotSettings()
+    partial_run_utils.set_base_pipeline_run_strategy(snapshot, base_run_id)
+    try:
+        partial_run_utils.mark_pipeline(
+            ir,
+            from_nodes=from_nodes or None,
+            to_nodes=to_nodes or None,
+            snapshot_settings=snapshot,
+        )
+    except ValueError as error:
+        raise ConfigError(f"this selection of nodes cannot run: {error}") from error
+    if all(node.skipped for node in nodes(ir)):
+        raise ConfigError(
+            f"no node lies between {', '.join(from_nodes)} and {', '.join(to_nodes)}",
+            hint="--from names a node that comes before the one of --to.",
+        )
+
+
+def deployment(ir: pipeline_pb2.Pipeline) -> pipeline_pb2.IntermediateDeploymentConfig:
+    """The part of the IR that says how nodes execute on this machine."""
+    return runner_utils.extract_local_deployment_config(ir)

@@ -1,0 +1,147 @@
+"""Compiles the pipeline and runs its nodes in this process, keeping the record as it goes."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+
+import absl.logging
+from tfx.orchestration import pipeline as tfx_pipeline_lib
+from tfx.proto.orchestration import pipeline_pb2
+from tfx.types import Artifact
+
+from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.errors import GateRefused
+from tfx_pipeline.report import record as records
+from tfx_pipeline.report.record import ArtifactRecord, NodeRecord, RunRecord
+from tfx_pipeline.runners import ir as ir_lib
+from tfx_pipeline.runners import mlmd
+from tfx_pipeline.runners.local import base_run, results
+from tfx_pipeline.runners.local.run import Display, RunOptions
+from tfx_pipeline.runners.node import Outcome, State, run_node
+from tfx_pipeline.runners.schedule import Limits, run_all
+from trainer import progress, strategy
+
+log = logging.getLogger(__name__)
+
+
+def execute(
+    config: PipelineConfig,
+    options: RunOptions,
+    record: RunRecord,
+    display: Display,
+    create: Callable[[PipelineConfig], tfx_pipeline_lib.Pipeline],
+) -> None:
+    """Runs the nodes; what they did is in `record`.
+
+    Raises:
+        GateRefused: A gate did not bless.
+        AssayError: A node failed: the first one's error.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    absl.logging.set_verbosity(absl.logging.INFO)
+    strategy.configure_devices(config.train)
+    ir = ir_lib.compile_pipeline(create(config), record.run_id)
+    if options.is_partial:
+        base = base_run.find(config, ir, options)
+        ir_lib.select(ir, options.from_nodes, options.to_nodes, base)
+    graph = ir_lib.nodes(ir)
+    display.nodes_known([node.id for node in graph if not node.skipped])
+    record.nodes = {node.id: record.nodes.get(node.id, NodeRecord()) for node in graph}
+
+    watcher = _Recorder(config, record, display)
+    limits = Limits(
+        max_parallel_nodes=config.run.max_parallel_nodes,
+        memory_per_node_mb=config.run.memory_per_node_mb,
+        retries=config.run.retries,
+        retry_wait_seconds=config.run.retry_wait_seconds,
+    )
+
+    def run(node_id: str) -> Outcome:
+        # The listener belongs to the node's thread, so it is set here and not around `run_all`.
+        with progress.listen(functools.partial(watcher.node_progressed, node_id)):
+            return run_node(ir, node_id)
+
+    try:
+        outcomes = run_all(graph, run, limits, watcher)
+    except KeyboardInterrupt:
+        _fail_running(config, ir, record)
+        raise
+    failed = [o.error for o in outcomes.values() if o.error is not None]
+    if failed:
+        raise failed[0]
+    refusal = results.refusal(record)
+    if refusal is not None:
+        raise GateRefused(refusal, hint="Nothing was pushed. The verdict above says why.")
+
+
+class _Recorder:
+    """Writes what happens into the record and passes it on to the display."""
+
+    def __init__(self, config: PipelineConfig, record: RunRecord, display: Display) -> None:
+        self._config = config
+        self._record = record
+        self._display = display
+        self._started = time.monotonic() - record.seconds
+
+    def node_started(self, node_id: str) -> None:
+        self._record.nodes[node_id].state = State.RUNNING
+        self._save()
+        self._display.node_started(node_id)
+
+    def node_progressed(self, node_id: str, event: progress.Progress) -> None:
+        note = f"loss {event.loss:.4f}"
+        if event.val_loss is not None:
+            note += f", val {event.val_loss:.4f}"
+        self._display.node_progress(node_id, event.step, event.total_steps, note)
+
+    def node_retried(self, node_id: str, outcome: Outcome) -> None:
+        self._display.node_retried(node_id, str(outcome.error))
+
+    def node_ended(self, outcome: Outcome) -> None:
+        node = self._record.nodes[outcome.node_id]
+        before = node.seconds if outcome.state is State.REUSED else 0.0
+        self._record.nodes[outcome.node_id] = NodeRecord(
+            state=outcome.state,
+            seconds=round(max(outcome.seconds, before), 3),
+            tries=outcome.tries,
+            error=str(outcome.error or ""),
+            artifacts={
+                key: [_artifact(a) for a in found] for key, found in outcome.outputs.items()
+            },
+        )
+        results.read(self._record, outcome.node_id)
+        self._save()
+        self._display.node_ended(outcome.node_id, self._record.nodes[outcome.node_id])
+
+    def _save(self) -> None:
+        self._record.seconds = round(time.monotonic() - self._started, 3)
+        records.save(self._record, self._config.root)
+
+
+def _artifact(artifact: Artifact) -> ArtifactRecord:
+    proto = artifact.mlmd_artifact
+    values = {**proto.properties, **proto.custom_properties}
+    return ArtifactRecord(
+        type=artifact.type_name,
+        uri=artifact.uri,
+        id=artifact.id,
+        properties={
+            key: getattr(value, value.WhichOneof("value"))
+            for key, value in values.items()
+            if value.WhichOneof("value") in ("int_value", "double_value", "string_value")
+        },
+    )
+
+
+def _fail_running(config: PipelineConfig, ir: pipeline_pb2.Pipeline, record: RunRecord) -> None:
+    """After Ctrl-C: no execution stays RUNNING in MLMD that nobody runs."""
+    with mlmd.SerializedMetadata(mlmd.connection_config(config)) as handle:
+        for node_id, node in record.nodes.items():
+            if node.state == State.RUNNING:
+                node.state = State.FAILED
+                node.error = "stopped by Ctrl-C"
+                found = mlmd.executions(handle, ir.pipeline_info.id, record.run_id, node_id)
+                mlmd.fail_active(handle, found)

@@ -1,0 +1,71 @@
+"""The folder that runs live in: made writable, and held by one run at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from tfx_pipeline.errors import Busy, ConfigError, storage_errors
+from tfx_pipeline.report import record as records
+
+LOCK_FILE = ".lock"
+
+
+@contextlib.contextmanager
+def held(root: Path) -> Iterator[None]:
+    """Holds the folder for one run. The lock is the system's, so it ends with the process.
+
+    Raises:
+        Busy: Another run holds it.
+        StorageError: It cannot be made or written.
+    """
+    with storage_errors(str(root)):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(root / LOCK_FILE, timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise _busy(root) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _busy(root: Path) -> Busy:
+    alive = [record for record in records.load_all(root) if record.is_alive]
+    who = f"run {alive[-1].run_id}, process {alive[-1].pid}" if alive else "another process"
+    return Busy(
+        f"{who} is using this folder",
+        where=str(root),
+        hint="Wait until it ends, stop it, or choose another folder with `run.root`.",
+    )
+
+
+def new_run_id() -> str:
+    """A run id that sorts by time: 20261122-104503-1f3a (UTC, and two random bytes)."""
+    return f"{records.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def resumable(root: Path, run_id: str) -> records.RunRecord:
+    """The run that `--resume` goes on with.
+
+    Args:
+        root: Folder of the runs.
+        run_id: Its id; empty: the latest run.
+
+    Raises:
+        ConfigError: No such run, or it has ended.
+    """
+    record = records.load(root, run_id or "latest")
+    if not record.can_resume:
+        raise ConfigError(
+            f"run {record.run_id} is {record.state}: there is nothing to resume",
+            where=str(root),
+            hint="Start a new one with `assay run`; nodes that nothing has changed for are cached.",
+        )
+    return record

@@ -1,0 +1,43 @@
+"""Reads from a node's outputs what the run's record is to say: verdicts, data digest, push."""
+
+from __future__ import annotations
+
+import json
+
+from tfx_pipeline.gates.verdict import OVERALL, read_verdict
+from tfx_pipeline.report.record import ArtifactRecord, RunRecord
+
+# Node, output key: the artifact that holds a gate's verdict.
+_GATES = {"DataGate": "verdict", "Evaluator": "blessing"}
+
+
+def read(record: RunRecord, node_id: str) -> None:
+    """Takes over what one node's outputs say."""
+    if node_id in _GATES:
+        artifact = _first(record, node_id, _GATES[node_id])
+        verdict = read_verdict(artifact.uri) if artifact is not None else None
+        if verdict is not None:
+            record.verdicts[node_id] = json.loads(verdict.to_json())
+            overall = verdict.metrics.get(OVERALL, {})
+            record.metrics.update({k: v for k, v in overall.items() if v is not None})
+    elif node_id == "ExampleGen":
+        artifact = _first(record, node_id, "examples")
+        if artifact is not None:
+            record.data_digest = str(artifact.properties.get("data_digest", ""))
+    elif node_id == "Pusher":
+        artifact = _first(record, node_id, "pushed_model")
+        if artifact is not None and artifact.properties.get("pushed"):
+            record.pushed_to = str(artifact.properties.get("pushed_destination", ""))
+
+
+def refusal(record: RunRecord) -> str | None:
+    """One sentence on the gate that refused, or None where every gate has blessed."""
+    for node_id, verdict in record.verdicts.items():
+        if not verdict.get("blessed"):
+            return f"{node_id} refused: {verdict.get('reason') or 'no reason given'}"
+    return None
+
+
+def _first(record: RunRecord, node_id: str, key: str) -> ArtifactRecord | None:
+    found = record.nodes[node_id].artifacts.get(key, [])
+    return found[0] if found else None

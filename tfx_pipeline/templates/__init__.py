@@ -1,0 +1,1 @@
+"""Ready-made pipelines: `assay init --template NAME`, `assay demo NAME`."""
