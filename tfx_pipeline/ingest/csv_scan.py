@@ -21,6 +21,15 @@ from tfx_pipeline.ingest.files import unreadable
 csv.field_size_limit(2**31 - 1)  # Python's default refuses fields over 128 KiB; pyarrow does not.
 
 
+def open_text(path: Path, encoding: str, errors: str = "strict") -> IO[str]:
+    """Opens a plain, .gz or .bz2 file as text, its line ends as they are."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding=encoding, errors=errors, newline="")
+    if path.suffix == ".bz2":
+        return bz2.open(path, "rt", encoding=encoding, errors=errors, newline="")
+    return path.open(encoding=encoding, errors=errors, newline="")
+
+
 def records(path: Path, data: DataConfig) -> Iterator[tuple[int, list[str]]]:
     """Yields each record with the number of the line it starts on, from 1. Empty lines are skipped.
 
@@ -28,7 +37,7 @@ def records(path: Path, data: DataConfig) -> Iterator[tuple[int, list[str]]]:
         UnicodeDecodeError: Bytes that are not in `data.encoding`.
     """
     encoding = "utf-8-sig" if _is_utf8(data.encoding) else data.encoding
-    with _open(path, encoding) as stream:
+    with open_text(path, encoding) as stream:
         reader = csv.reader(
             stream, delimiter=data.delimiter, skipinitialspace=data.strip_spaces, strict=False
         )
@@ -99,10 +108,10 @@ def explain(path: Path, data: DataConfig, reason: str) -> DataError:
 
 
 def unclosed_quote(path: Path, data: DataConfig) -> DataError | None:
-    """The error for a last record whose quote is never closed and so swallows the lines after it."""
+    """The error for a quote that is never closed and so swallows the lines after it."""
     encoding = "utf-8-sig" if _is_utf8(data.encoding) else data.encoding
     start = 1
-    with _open(path, encoding) as stream:
+    with open_text(path, encoding) as stream:
         reader = csv.reader(
             stream, delimiter=data.delimiter, skipinitialspace=data.strip_spaces, strict=True
         )
@@ -171,14 +180,6 @@ def _bad_encoding(path: Path, data: DataConfig) -> DataError | None:
 
 def _is_utf8(encoding: str) -> bool:
     return encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-
-
-def _open(path: Path, encoding: str) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding=encoding, newline="")
-    if path.suffix == ".bz2":
-        return bz2.open(path, "rt", encoding=encoding, newline="")
-    return path.open(encoding=encoding, newline="")
 
 
 def _open_bytes(path: Path) -> IO[bytes]:

@@ -143,7 +143,8 @@ def _expand(path: str, source: Source) -> list[Path]:
 
 def _files_in(folder: Path, source: Source) -> list[Path]:
     """Data files in a folder and below; hidden ones and markers such as _SUCCESS are left out."""
-    found, others = [], []
+    found: list[Path] = []
+    others: list[Path] = []
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder).parts
         if not path.is_file() or any(part.startswith((".", "_")) for part in inside):

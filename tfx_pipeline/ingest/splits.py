@@ -41,14 +41,23 @@ def hash_splits(rows: pa.RecordBatch, split: SplitConfig) -> np.ndarray:
     Returns:
         int8 [N] of TRAIN, VAL and EVAL.
     """
-    names = split.key or sorted(rows.schema.names)
+    return cut(row_hashes(rows, split.key), split)
+
+
+def row_hashes(rows: pa.RecordBatch, key: Sequence[str]) -> np.ndarray:
+    """SHA-256 of each row's values (those of `key`, if it names any), as float64 [N] in [0, 1)."""
+    names = key or sorted(rows.schema.names)
     present = [name for name in names if name in rows.schema.names]
     keys = _row_keys([rows.column(name) for name in present], present)
     digests = b"".join(hashlib.sha256(key or b"").digest()[:8] for key in keys.to_pylist())
-    share = np.frombuffer(digests, ">u8").astype(np.float64) / 2.0**64
+    return np.frombuffer(digests, ">u8").astype(np.float64) / 2.0**64
+
+
+def cut(hashes: np.ndarray, split: SplitConfig) -> np.ndarray:
+    """Splits by hash: int8 [N] of TRAIN, VAL and EVAL, from float64 [N] in [0, 1)."""
     val_below = split.eval_fraction + split.val_fraction
     return np.where(
-        share < split.eval_fraction, EVAL, np.where(share < val_below, VAL, TRAIN)
+        hashes < split.eval_fraction, EVAL, np.where(hashes < val_below, VAL, TRAIN)
     ).astype(np.int8)
 
 

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Executor(base_executor.BaseExecutor):
     """Reads, checks, splits and writes the rows in one process, without Beam."""
 
-    def Do(  # noqa: N802 (TFX's name)
+    def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],

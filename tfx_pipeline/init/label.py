@@ -1,0 +1,143 @@
+"""What the label is: its task, its classes, and which columns give it away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfx_pipeline.errors import DataError
+from tfx_pipeline.init.columns import number, numbers
+
+_POSITIVE = ("1", "1.0", "true", "t", "yes", "y", "positive", "pos", "on", ">50k")
+_NEGATIVE = ("0", "0.0", "false", "f", "no", "n", "negative", "neg", "off", "<=50k", "-1", "-1.0")
+_MAX_NUMBER_CLASSES = 20
+_MAX_CLASSES = 200
+_MIN_ROWS_A_VALUE = 5
+
+
+@dataclass(frozen=True)
+class LabelProfile:
+    """The label, as `assay init` understands it.
+
+    Attributes:
+        column: Its name.
+        task: binary, multiclass or regression.
+        classes: Class names, the positive one second; empty for regression.
+        why: How the task and the order of the classes were found.
+        counts: Rows of each class; empty for regression.
+        targets: float64 [N, C]: one-hot classes, or the number itself [N, 1].
+    """
+
+    column: str
+    task: str
+    classes: list[str]
+    why: str
+    counts: dict[str, int]
+    targets: np.ndarray
+
+    @property
+    def majority_share(self) -> float:
+        """Accuracy of always naming the most frequent class."""
+        return max(self.counts.values()) / sum(self.counts.values())
+
+    @property
+    def ids(self) -> np.ndarray:
+        """int64 [N]: which distinct label value each row has."""
+        if self.classes:
+            return np.asarray(self.targets.argmax(axis=1))
+        return np.unique(self.targets[:, 0], return_inverse=True)[1]
+
+
+def profile_label(name: str, column: pa.Array) -> LabelProfile:
+    """Profiles the label's column: text [N].
+
+    Raises:
+        DataError: It is missing in some rows, never varies, or has too many values to be classes.
+    """
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise DataError(
+            f"the label {name!r} is missing in {column.null_count} of {len(column)} rows, first "
+            f"in row {row + 1}",
+            hint="Drop those rows or fill the label in; they can teach and test nothing.",
+        )
+    counts = Counter(column.to_pylist())
+    if len(counts) == 1:
+        raise DataError(
+            f"the label {name!r} is {next(iter(counts))!r} in all {len(column)} rows",
+            hint="A model needs at least two values to tell apart: check the column and the file.",
+        )
+    values = numbers(column)
+    if values is not None and (
+        len(counts) > _MAX_NUMBER_CLASSES
+        or (len(counts) > 2 and bool(np.any(values != np.floor(values))))
+    ):
+        why = f"numbers, {values.min():g} to {values.max():g}"
+        return LabelProfile(name, "regression", [], why, {}, values[:, None])
+    if len(counts) > _MAX_CLASSES:
+        raise DataError(
+            f"the label {name!r} has {len(counts)} different texts, too many to be classes",
+            hint=f"Choose another column, or group its values into at most {_MAX_CLASSES}.",
+        )
+    if len(counts) == 2:
+        classes, why = _binary_classes(counts)
+        return LabelProfile(name, "binary", classes, why, dict(counts), _one_hot(column, classes))
+    classes = sorted(counts, key=lambda text: (number(text) or 0.0, text))
+    why = f"{len(classes)} values" + (
+        "; for a number to estimate, set `task: regression` and drop `classes`"
+        if values is not None
+        else ""
+    )
+    return LabelProfile(name, "multiclass", classes, why, dict(counts), _one_hot(column, classes))
+
+
+def gives_away(column: pa.Array, label: LabelProfile) -> str:
+    """Why a column tells the label of every row, or "" if it does not.
+
+    Such a column is nearly always made from the label, or known only after it. A column with
+    fewer than five rows a value proves nothing.
+    """
+    encoded = pc.dictionary_encode(column, null_encoding="encode")
+    values = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    distinct = len(encoded.dictionary)
+    ids = label.ids
+    pairs = len(np.unique(values * (int(ids.max()) + 1) + ids))
+    if distinct > 1 and pairs == distinct and len(values) >= _MIN_ROWS_A_VALUE * distinct:
+        return "each of its values goes with one value of the label only"
+    if label.task == "regression":
+        found = numbers(column)
+        if found is not None and not np.isnan(found).any() and found.std() > 0:
+            correlation = float(np.corrcoef(found, label.targets[:, 0])[0, 1])
+            if abs(correlation) > 0.999999:
+                return "it is the label on another scale"
+    return ""
+
+
+def association(column: pa.Array, label: LabelProfile) -> float:
+    """Share of the label's variance that the column's values explain (eta squared), 0 to 1."""
+    encoded = pc.dictionary_encode(column, null_encoding="encode")
+    values = encoded.indices.to_numpy(zero_copy_only=False)
+    counts = np.bincount(values, minlength=len(encoded.dictionary))
+    centred = label.targets - label.targets.mean(axis=0)
+    between = 0.0
+    for target in centred.T:
+        sums = np.bincount(values, weights=target, minlength=len(counts))
+        between += float(np.sum(sums**2 / np.maximum(counts, 1)))
+    return between / float(np.sum(centred**2))
+
+
+def _binary_classes(counts: Counter[str]) -> tuple[list[str], str]:
+    common, rare = (value for value, _ in counts.most_common())
+    for positive, negative in ((rare, common), (common, rare)):
+        if positive.lower() in _POSITIVE or negative.lower() in _NEGATIVE:
+            return [negative, positive], f"{positive!r} is positive, by its name"
+    return [common, rare], f"{rare!r} is positive because it is the rarer; swap them if not"
+
+
+def _one_hot(column: pa.Array, classes: list[str]) -> np.ndarray:
+    ids = pc.index_in(column, pa.array(classes, column.type)).to_numpy(zero_copy_only=False)
+    return np.eye(len(classes))[ids]
