@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import grpc
 
-from serving.server.handlers import Handler
 from serving.server.status import Code, RequestError
 from tfx_pipeline.errors import ServingError
+
+if TYPE_CHECKING:  # handlers import TensorFlow, and a transport needs none
+    from serving.server.handlers import Handler
 
 logger = logging.getLogger("assay.serving")
 
@@ -46,12 +50,30 @@ def start_grpc(handlers: Mapping[str, Handler], port: int, threads: int) -> tupl
     except RuntimeError:
         bound = 0
     if not bound:
-        raise ServingError(
-            f"cannot listen on port {port}: it is taken by another process, or not allowed",
-            hint="Stop that process, choose another port with --port, or --port=0 for a free one.",
-        )
+        raise _port_refused(port, "it is taken by another process, or not allowed")
     server.start()
     return server, bound
+
+
+def check_port(port: int) -> None:
+    """Tells early whether `start_grpc` could listen on a port.
+
+    Raises:
+        ServingError: The port is taken or not allowed.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError as error:
+            raise _port_refused(port, error.strerror or str(error)) from error
+
+
+def _port_refused(port: int, reason: str) -> ServingError:
+    return ServingError(
+        f"cannot listen on port {port}: {reason}",
+        hint="Stop what uses it, choose another port with --port, or --port=0 for a free one.",
+    )
 
 
 class _Methods(grpc.GenericRpcHandler):

@@ -14,8 +14,10 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from serving.server.options import ServerOptions, parse_flags, usage
 from tfx_pipeline.errors import AssayError
@@ -52,23 +54,42 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(options: ServerOptions) -> int:
+    from serving.server.grpc_front import check_port
+
     _log_to_stderr()
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    check_port(options.port)  # before the seconds that TensorFlow's import takes
+    logger.info("starting for model %s at %s", options.model_name, options.model_base_path)
     if os.environ.get(EXIT_WITH_STDIN):
-        threading.Thread(target=_stop_with_stdin, args=(stopping,), daemon=True).start()
+        threading.Thread(target=_stop_with_stdin, daemon=True).start()
+    # Until there is something to finish, a signal ends the process at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with quiet_tensorflow_import():
         from serving.server.running import start
+    stopping = _stop_on_signals()
     running = start(options, ready_timeout_s=None)
     stopping.wait()
-    # A second signal means now.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
     logger.info("stopping: no new requests; running ones have %g s to finish", GRACE_S)
     running.stop(GRACE_S)
     logger.info("stopped")
     return 0
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; a second one, later, ends the process at once."""
+    stopping = threading.Event()
+    first_s = 0.0
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        nonlocal first_s
+        if not stopping.is_set():
+            first_s = time.monotonic()
+            stopping.set()
+        elif time.monotonic() - first_s > 1.0:  # Some senders signal a process and its group.
+            os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    return stopping
 
 
 @contextmanager
@@ -78,7 +99,8 @@ def quiet_tensorflow_import() -> Iterator[None]:
     Some of them are written by static initializers before any setting is read, so standard error
     is set aside for the time of the import, and shown after all when the import fails.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Without a GPU, even "error" has a line to say about it; real errors come as exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if importlib.util.find_spec("tf_keras"):
         # Or TensorFlow imports Keras 3, which the server never uses: a quarter of the start.
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -97,10 +119,10 @@ def quiet_tensorflow_import() -> Iterator[None]:
             os.close(terminal)
 
 
-def _stop_with_stdin(stopping: threading.Event) -> None:
+def _stop_with_stdin() -> None:
     while os.read(0, 4096):
         pass
-    stopping.set()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _log_to_stderr() -> None:

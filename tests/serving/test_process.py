@@ -51,11 +51,14 @@ def _server_pid(model_name: str) -> int:
     raise AssertionError("no such process")
 
 
-def test_sigterm_drains_and_nothing_is_left(tmp_path: Path, push: Push) -> None:
+def test_sigterm_drains_and_nothing_is_left(
+    tmp_path: Path, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ready, answers; SIGTERM lets the running request finish; quiet but for its own log.
 
     Runs through `binary`, as the real tensorflow_model_server would: a command with its flags.
     """
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     push(tmp_path / "base", 1)
     log = tmp_path / "server.log"
     binary = tmp_path / "tensorflow_model_server"
