@@ -18,7 +18,7 @@ def serve(
     model_base_path: Annotated[
         str, typer.Argument(help="Folder the model was pushed to; holds the version folders.")
     ],
-    model_name: Annotated[str, typer.Argument(help="Name that requests use.")] = "default",
+    model_name: Annotated[str, typer.Option(help="Name that requests use.")] = "default",
     port: Annotated[int, typer.Option(help="TCP port for gRPC; 0 takes a free one.")] = 8500,
     file_system_poll_wait_seconds: Annotated[
         int, typer.Option(help="Seconds between two looks for new versions; 0 looks once.")
@@ -43,7 +43,9 @@ def serve(
 
 def predict(
     rows: Annotated[str, typer.Argument(help="CSV, JSON or JSON lines file; - reads stdin.")],
-    model: Annotated[str, typer.Option(help="The model's name.")] = "default",
+    model: Annotated[
+        str, typer.Option("--model", "--model-name", help="The model's name.")
+    ] = "default",
     address: Annotated[str, typer.Option(help="The server's host:port.")] = "localhost:8500",
     model_dir: Annotated[
         str, typer.Option(help="Folder the model was pushed to; tells the columns' kinds.")

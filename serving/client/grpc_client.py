@@ -233,7 +233,7 @@ class Client:
             port = self.address.rpartition(":")[2]
             return (
                 "Is the server running? Start it with "
-                f"`assay serve MODEL_FOLDER {model_name} --port {port}`."
+                f"`assay serve FOLDER --model-name {model_name} --port {port}`."
             )
         if code == "DEADLINE_EXCEEDED":
             return f"The limit is {self.timeout_s:g} s; raise it with timeout_s (--timeout)."

@@ -116,7 +116,7 @@ def test_infer_kinds() -> None:
 
 def test_real_binary_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    result = _run("serve", str(tmp_path), "taxi", "--binary")
+    result = _run("serve", str(tmp_path), "--model-name", "taxi", "--binary")
     assert isinstance(result.exception, EnvironmentMismatch)
     assert "tensorflow_model_server is not on the PATH" in str(result.exception)
 
