@@ -116,9 +116,8 @@ class LabelCount:
         if self.label.above is not None:
             of = columns[self.label.of].flatten().to_numpy() if self.label.of else 1.0
             values = values > self.label.above * of
-        elif self.label.classes:
-            if faults := _outside_classes(values, self.label.classes):
-                return faults
+        elif faults := _outside_classes(values, self.label):
+            return faults
         for split, counter in enumerate(self.counts):
             distinct, counts = np.unique(values[splits == split], return_counts=True)
             if self.label.task == "regression" and len(counter) + len(distinct) > 2:
@@ -193,7 +192,10 @@ def _not_one_value(lists: pa.Array, name: str, label: LabelConfig) -> list[BadVa
     return faults
 
 
-def _outside_classes(values: np.ndarray, classes: Sequence[str]) -> list[BadValues]:
+def _outside_classes(values: np.ndarray, label: LabelConfig) -> list[BadValues]:
+    if label.task == "regression":
+        return []
+    classes = label.classes
     known = np.isin(values, np.array([name.encode() for name in classes], object))
     rows = np.flatnonzero(~known)
     if not len(rows):

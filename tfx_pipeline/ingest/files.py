@@ -65,7 +65,7 @@ def find_files(source: Source) -> list[InputFile]:
             files.setdefault(file, InputFile(file, format_of(file, source.data.format), split))
     formats = {file.format: file for file in files.values()}
     if len(formats) > 1:
-        names = ", ".join(f"{file.path.name} is {format}" for format, file in formats.items())
+        names = ", ".join(f"{file.path.name} is {file.format}" for file in formats.values())
         raise DataError(
             f"the files are of different formats: {names}",
             hint="Name files of one format in `data.path`.",

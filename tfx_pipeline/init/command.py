@@ -45,6 +45,7 @@ def init(
     from rich.console import Console
 
     from tfx_pipeline.errors import ConfigError
+    from tfx_pipeline.report.record import write_text
 
     if bool(template) == bool(data):
         raise ConfigError(
@@ -64,7 +65,7 @@ def init(
         found = _profile(data, label, delimiter, no_header, names)
         text = _text(found, data, name, output)
         _show(found, console)
-        _write(output, text)
+        write_text(output, text)
     console.print(f"wrote {output}. Next: [bold]assay run {output}[/]", soft_wrap=True)
 
 
@@ -141,13 +142,3 @@ def _copy(template: str, output: Path, console: Console) -> None:
     with storage_errors(str(output)):
         output.unlink(missing_ok=True)
     copy_template(template, output.parent)
-
-
-def _write(output: Path, text: str) -> None:
-    from tfx_pipeline.errors import storage_errors
-
-    with storage_errors(str(output)):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        beside = output.with_name(f".{output.name}.part")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(output)

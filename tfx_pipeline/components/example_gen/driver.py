@@ -1,4 +1,4 @@
-"""Fingerprints the input by its content, so that the cache hits exactly when the data is the same."""
+"""Fingerprints the input by its content: the cache hits exactly when the data is the same."""
 
 from __future__ import annotations
 
