@@ -1,0 +1,64 @@
+"""TFX's Evaluator, as a component whose executor writes a verdict and fails closed."""
+
+from __future__ import annotations
+
+import json
+
+import tfx.v1 as tfx
+from tfx.components.evaluator import component as stock
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import component_spec, standard_component_specs
+
+from tfx_pipeline.components.evaluator.executor import GATE_KEY, Executor
+from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.gates.eval_config import eval_config
+
+
+class EvaluatorSpec(standard_component_specs.EvaluatorSpec):  # type: ignore[misc]
+    """The stock spec, and the gate's own config, of which TFMA's cannot say everything."""
+
+    PARAMETERS = {
+        **standard_component_specs.EvaluatorSpec.PARAMETERS,
+        GATE_KEY: component_spec.ExecutionParameter(type=str),
+    }
+
+
+class Evaluator(stock.Evaluator):  # type: ignore[misc]
+    """Measures a model as it is served, and blesses it when every threshold holds.
+
+    Inputs and outputs are the stock component's, with the stock artifacts: `evaluation`
+    (ModelEvaluation, TFMA's files) and `blessing` (ModelBlessing, which also holds verdict.json).
+
+    Args:
+        config: The pipeline's config; `gates.quality` and the label are read.
+        examples: Raw examples (`standard_artifacts.Examples`); the split `eval` is measured.
+        model: The candidate (`standard_artifacts.Model`).
+        schema: Schema of the raw examples.
+        baseline_model: The last blessed model; may resolve to nothing.
+    """
+
+    SPEC_CLASS = EvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        examples: tfx.types.BaseChannel,
+        model: tfx.types.BaseChannel,
+        schema: tfx.types.BaseChannel,
+        baseline_model: tfx.types.BaseChannel | None = None,
+    ) -> None:
+        artifacts = tfx.types.standard_artifacts
+        spec = EvaluatorSpec(
+            examples=examples,
+            model=model,
+            schema=schema,
+            baseline_model=baseline_model,
+            example_splits=json.dumps(["eval"]),
+            eval_config=eval_config(config),
+            evaluation=tfx.types.Channel(type=artifacts.ModelEvaluation),
+            blessing=tfx.types.Channel(type=artifacts.ModelBlessing),
+            **{GATE_KEY: config.gates.quality.model_dump_json()},
+        )
+        # The stock initialiser builds the stock spec, which has no place for the gate's config.
+        base_beam_component.BaseBeamComponent.__init__(self, spec=spec)

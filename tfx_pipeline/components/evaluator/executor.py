@@ -1,0 +1,162 @@
+"""Executor of Evaluator: runs TFMA, judges what it measured, and blesses accordingly."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.slicer import slicer_lib
+from tfx import types
+from tfx.components.evaluator import constants, executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import io_utils
+
+from tfx_pipeline.config.gates import QualityGateConfig
+from tfx_pipeline.gates.quality import Metrics, judge, slice_name
+from tfx_pipeline.gates.verdict import Verdict, write_verdict
+
+GATE_KEY = "quality_gate"
+
+_EXTRACTORS_MODULE = "tfx_pipeline.gates.tfma_metrics"
+_KEYS = standard_component_specs
+
+
+class Executor(executor.Executor):  # type: ignore[misc]
+    """The stock executor with faster extractors; the blessing follows our verdict."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Evaluates, then writes verdict.json and BLESSED or NOT_BLESSED beside each other.
+
+        Args:
+            input_dict: As in the stock executor; `baseline_model` may be an empty list.
+            output_dict: As in the stock executor.
+            exec_properties: The stock ones and `quality_gate`, the JSON of QualityGateConfig.
+
+        Raises:
+            StorageError: The verdict cannot be written.
+        """
+        super().Do(
+            input_dict, output_dict, {**exec_properties, _KEYS.MODULE_PATH_KEY: _EXTRACTORS_MODULE}
+        )
+        gate = QualityGateConfig.model_validate_json(exec_properties[GATE_KEY])
+        model = artifact_utils.get_single_instance(input_dict[_KEYS.MODEL_KEY])
+        baseline = next(iter(input_dict.get(_KEYS.BASELINE_MODEL_KEY) or []), None)
+        evaluation = artifact_utils.get_single_uri(output_dict[_KEYS.EVALUATION_KEY])
+        verdict = judge_evaluation(
+            gate, evaluation, subject=model.uri, baseline=baseline.uri if baseline else ""
+        )
+        blessing = artifact_utils.get_single_instance(output_dict[_KEYS.BLESSING_KEY])
+        _bless(blessing, verdict, model, baseline)
+
+
+def judge_evaluation(
+    gate: QualityGateConfig, evaluation: str, *, subject: str = "", baseline: str = ""
+) -> Verdict:
+    """The verdict on what TFMA left in a folder.
+
+    Args:
+        gate: The thresholds.
+        evaluation: Folder of a `ModelEvaluation`.
+        subject: URI of the candidate.
+        baseline: URI of the last blessed model; empty when there is none.
+
+    Returns:
+        A verdict; results that cannot be read give a refusal that says so.
+    """
+    try:
+        by_model, columns = _read_metrics(evaluation)
+        failures = _tfma_failures(evaluation)
+    except Exception as error:  # Whatever is wrong with the files, the gate must stay shut.
+        return Verdict(
+            gate="quality",
+            blessed=False,
+            reason=f"TFMA's results cannot be read: {type(error).__name__}: {error}",
+            subject=subject,
+            baseline=baseline,
+        )
+    verdict = judge(
+        gate,
+        by_model.get(tfma.CANDIDATE_KEY if baseline else "", {}),
+        by_model.get(tfma.BASELINE_KEY, {}) if baseline else None,
+        columns=columns,
+        subject=subject,
+        baseline_uri=baseline,
+    )
+    return _agreed(verdict, failures)
+
+
+def _read_metrics(evaluation: str) -> tuple[dict[str, Metrics], dict[str, tuple[str, ...]]]:
+    """TFMA's metrics by model and slice, and the columns of each slice."""
+    models: dict[str, Metrics] = {}
+    columns: dict[str, tuple[str, ...]] = {}
+    for record in tfma.load_metrics(evaluation):
+        key = slicer_lib.deserialize_slice_key(record.slice_key)
+        name = slice_name(key)
+        columns[name] = tuple(column for column, _ in key)
+        for item in record.metric_keys_and_values:
+            if item.key.is_diff or not item.value.HasField("double_value"):
+                continue
+            metrics = models.setdefault(item.key.model_name, {}).setdefault(name, {})
+            metrics[item.key.name] = item.value.double_value.value
+    return models, columns
+
+
+def _tfma_failures(evaluation: str) -> set[tuple[str, str]]:
+    """(metric, slice) of each threshold that TFMA itself found broken."""
+    if not fileio.glob(os.path.join(evaluation, f"{tfma.VALIDATIONS_KEY}*")):
+        return set()
+    result = tfma.load_validation_result(evaluation)
+    return {
+        (failure.metric_key.name, slice_name(slicer_lib.deserialize_slice_key(item.slice_key)))
+        for item in result.metric_validations_per_slice
+        for failure in item.failures
+    }
+
+
+def _agreed(verdict: Verdict, failures: set[tuple[str, str]]) -> Verdict:
+    """Refuses when TFMA found a broken threshold that our reading of it calls kept."""
+    kept = {
+        (check.what, check.slice) for check in verdict.checks if check.passed and not check.reason
+    }
+    broken = {(check.what, check.slice) for check in verdict.failed}
+    disputed = sorted(failures & kept - broken)
+    if not disputed:
+        return verdict
+    metric, name = disputed[0]
+    reason = f"TFMA finds the threshold on {metric} ({name}) broken, our own reading does not"
+    return Verdict(**{**vars(verdict), "blessed": False, "reason": reason})
+
+
+def _bless(
+    blessing: types.Artifact,
+    verdict: Verdict,
+    model: types.Artifact,
+    baseline: types.Artifact | None,
+) -> None:
+    """Makes the standard ModelBlessing say what the verdict says, and adds the verdict's file."""
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    if baseline is not None:
+        blessing.set_string_custom_property(
+            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline.uri
+        )
+        blessing.set_int_custom_property(
+            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id
+        )
+    files = {True: constants.BLESSED_FILE_NAME, False: constants.NOT_BLESSED_FILE_NAME}
+    wrong = os.path.join(blessing.uri, files[not verdict.blessed])
+    if fileio.exists(wrong):  # TFMA alone decides less: without examples or thresholds it passes.
+        fileio.remove(wrong)
+    write_verdict(verdict, blessing.uri)
+    io_utils.write_string_file(os.path.join(blessing.uri, files[verdict.blessed]), "")
+    blessing.set_int_custom_property(
+        constants.ARTIFACT_PROPERTY_BLESSED_KEY,
+        constants.BLESSED_VALUE if verdict.blessed else constants.NOT_BLESSED_VALUE,
+    )

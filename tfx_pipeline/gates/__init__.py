@@ -1,0 +1,1 @@
+"""Gates: what is measured, what is required, and the verdict that says so."""
