@@ -23,7 +23,7 @@ from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.runners import mlmd
 from transform import user_code
 
-Conditional = tfx.dsl.experimental.conditional.Cond
+from tfx.dsl.experimental.conditionals.conditional import Cond as Conditional
 
 
 def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:

@@ -65,7 +65,7 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("\nstopped by Ctrl-C; go on with [bold]assay run --resume[/]")
         leave(INTERRUPTED_EXIT_CODE)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  The last resort: a defect of ours.
         console = Console(stderr=True)
         console.print(
             f"[red bold]a defect of Assay:[/] {type(error).__name__}: {escape(str(error))}"

@@ -23,9 +23,7 @@ def run(
     ] = "",
     from_node: Annotated[
         list[str] | None,
-        typer.Option(
-            "--from", metavar="NODE", help="Run this node and what follows; reuse the rest."
-        ),
+        typer.Option("--from", metavar="NODE", help="Run this node and what follows it."),
     ] = None,
     to_node: Annotated[
         list[str] | None,

@@ -23,16 +23,21 @@ def builder_uses_one_keras(config: PipelineConfig) -> Iterator[Problem]:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
         return
-    for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module]
-        if any(name.split(".")[0] == "keras" for name in names):
+    for line, module in _imports(tree):
+        if module.split(".")[0] == "keras":
             yield Problem(
                 "model.builder",
-                f"{file.name}:{node.lineno} imports Keras 3, and models are built on tf_keras",
+                f"{file.name}:{line} imports Keras 3, and models are built on tf_keras",
                 "write `import tf_keras as keras`",
             )
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.lineno, node.module
 
 
 @register

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.ingest.files import find_files
+from tfx_pipeline.ingest.source import source_of
 from tfx_pipeline.lint.registry import Problem, register
 
 
@@ -14,3 +16,11 @@ def schema_exists(config: PipelineConfig) -> Iterator[Problem]:
     path = config.gates.data.schema_path
     if path and not config.resolve(path).is_file():
         yield Problem("gates.data.schema_path", f"no such file: {config.resolve(path)}")
+
+
+@register
+def data_is_there(config: PipelineConfig) -> Iterator[Problem]:
+    """The data's files exist; what is in them is read by the first node."""
+    if config.data.format != "bigquery":
+        find_files(source_of(config))
+    yield from ()

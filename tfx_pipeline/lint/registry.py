@@ -58,6 +58,10 @@ def lint(config: PipelineConfig) -> None:
     if len(problems) == 1 and not raised:
         [problem] = problems
         raise ConfigError(f"{problem.field}: {problem.what}", where=where, hint=problem.hint)
-    lines = [f"  {p.field}: {p.what}" + (f" ({p.hint})" if p.hint else "") for p in problems]
-    lines += [f"  {error.where}: {error.headline}".replace("  : ", "  ") for error in raised]
+    lines = [_line(p.field, p.what, p.hint) for p in problems]
+    lines += [_line(error.where, error.headline, error.hint) for error in raised]
     raise ConfigError(f"{len(lines)} problems\n" + "\n".join(lines), where=where)
+
+
+def _line(where: str, what: str, hint: str) -> str:
+    return f"  {where}: {what}".replace("  : ", "  ") + (f" ({hint})" if hint else "")

@@ -23,7 +23,9 @@ def read(record: RunRecord, node_id: str) -> None:
     elif node_id == "ExampleGen":
         artifact = _first(record, node_id, "examples")
         if artifact is not None:
-            record.data_digest = str(artifact.properties.get("data_digest", ""))
+            record.data_digest = str(artifact.properties.get("input_fingerprint", "")).removeprefix(
+                "sha256:"
+            )
     elif node_id == "Pusher":
         artifact = _first(record, node_id, "pushed_model")
         if artifact is not None and artifact.properties.get("pushed"):

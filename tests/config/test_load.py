@@ -1,0 +1,119 @@
+"""Reading `pipeline.yaml`: what a mistake in it is told as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tfx_pipeline.config import load_config, parse_config
+from tfx_pipeline.errors import ConfigError
+from transform.config import storage_types
+
+GOOD = """\
+name: churn
+data:
+  path: rows.csv
+  label: {column: y, task: binary, classes: ["no", "yes"]}
+features:
+  columns:
+    age: {kind: numeric}
+    city: {kind: categorical}
+    since: {kind: date, unit: seconds}
+"""
+
+
+def problem(text: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        parse_config(text, "p.yaml")
+    return str(raised.value)
+
+
+def test_a_small_config_has_a_default_for_everything_else() -> None:
+    config = parse_config(GOOD)
+    assert config.model_name == "churn"
+    assert config.train.steps > 0
+    assert config.data.path == ["rows.csv"]
+
+
+def test_storage_follows_the_declared_kind() -> None:
+    types = storage_types(parse_config(GOOD).transform)
+    assert types == {"age": "float", "city": "bytes", "since": "int", "y": "bytes"}
+
+
+def test_paths_start_from_the_config_file(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(GOOD)
+    config = load_config(tmp_path)
+    assert config.root == tmp_path.resolve() / "runs"
+    assert config.push_dir == tmp_path.resolve() / "runs" / "serving" / "churn"
+    assert config.with_run(cache=False).root == config.root
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("path: rows.csv", "pth: rows.csv", 3, "data.pth: unknown key; did you mean 'path'?"),
+        ("kind: numeric", "kind: numeric, skale: none", 7, "did you mean 'scale'?"),
+        ("kind: numeric", "kind: number", 7, "'numeric', 'categorical'"),
+        ("name: churn", "name: 7up", 1, "name: string should match pattern"),
+        ("name: churn", "name: [a]", 1, "name: input should be a valid string"),
+        ("column: y, ", "", 4, "data.label.column: missing"),
+        ('classes: ["no", "yes"]', 'classes: ["no"]', 4, "a binary label needs two `classes`"),
+        ("task: binary", "task: clustering", 4, "'binary', 'multiclass' or 'regression'"),
+        ("    age:", "    city:", 8, "the key 'city' is given twice"),
+        ("features:", "feature:", 5, "did you mean 'features'?"),
+        ("name: churn", "name: churn\ntrain: {steps: many}", 2, "train.steps: input should be"),
+        ("name: churn", "name: churn\ntrain: {steps: 0}", 2, "greater than or equal to 1"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_field(
+    old: str, new: str, line: int, says: str
+) -> None:
+    text = problem(GOOD.replace(old, new, 1))
+    assert f"p.yaml:{line}" in text or f"line {line}:" in text
+    assert says in text
+
+
+def test_several_mistakes_are_told_at_once_in_order() -> None:
+    text = problem(GOOD.replace("path:", "pth:").replace("kind: date", "kind: day"))
+    assert text.startswith("p.yaml:3: ")
+    assert text.index("line 3") < text.index("line 9")
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words\n"])
+def test_what_is_no_mapping_is_told(text: str) -> None:
+    assert "not a mapping" in problem(text)
+
+
+def test_broken_yaml_is_told_with_its_line() -> None:
+    assert problem(GOOD + "  bad: [1, 2\n").startswith("p.yaml:1")
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="assay init"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(path)
+
+
+def test_every_field_has_a_description() -> None:
+    """`assay schema` is the reference: a field without a description is a hole in it."""
+    from pydantic import BaseModel
+
+    from tfx_pipeline.config import PipelineConfig
+    from tfx_pipeline.config.load import _models_in
+
+    pending: list[type[BaseModel]] = [PipelineConfig]
+    bare = []
+    while pending:
+        model = pending.pop()
+        for name, field in model.model_fields.items():
+            if not field.description and name != "kind":
+                bare.append(f"{model.__name__}.{name}")
+            pending += _models_in(field.annotation)
+    assert not bare
