@@ -115,13 +115,17 @@ def test_damaged_model_is_told_and_the_server_stopped(tmp_path: Path, push: Push
 
 
 def test_kill_of_the_parent_leaves_no_server(tmp_path: Path, push: Push) -> None:
-    push(tmp_path, 1)
+    push(tmp_path / "base", 1)
     script = (
         "import time\nfrom serving.process import model_server_process\n"
-        f"with model_server_process('orphan', {str(tmp_path)!r}) as address:\n"
+        f"with model_server_process('orphan', {str(tmp_path / 'base')!r}) as address:\n"
         "    print(address, flush=True)\n    time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as run:
+    # Killed, it cannot remove its temporary folder: that goes where pytest cleans up.
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, stdout=subprocess.PIPE
+    ) as run:
         assert run.stdout is not None
         assert run.stdout.readline().startswith(b"127.0.0.1:")
         pid = _server_pid("orphan")
