@@ -32,7 +32,7 @@ def test_a_healthy_machine_has_nothing_to_do() -> None:
 
 # Each row: what is wrong with the machine, the check that must say so, how, and with which words.
 AILMENTS: list[tuple[str, dict[str, object], str, str, str]] = [
-    ("old Python", {"python": (3, 9, 2)}, "Python", "fail", "3.9.2"),
+    ("old Python", {"python": (3, 10, 2)}, "Python", "fail", "3.10.2"),
     ("new Python", {"python": (3, 14, 0)}, "Python", "fail", "3.14.0"),
     ("not the locked Python", {"python": (3, 12, 1)}, "Python", "warn", "3.12.1"),
     ("musl", {"glibc": (0, 0)}, "glibc", "fail", "no glibc"),

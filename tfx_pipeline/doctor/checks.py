@@ -24,13 +24,13 @@ def check(function: Check) -> Check:
 
 @check
 def python_version(machine: Machine) -> Finding:
-    """TFX 1.21 has wheels for Python 3.10 to 3.13; the lock is for 3.11."""
+    """Assay needs Python 3.11, TFX 1.21 has wheels up to 3.13; the lock is for 3.11."""
     version = ".".join(map(str, machine.python))
-    if not (3, 10) <= machine.python[:2] < (3, 14):
+    if not (3, 11) <= machine.python[:2] < (3, 14):
         return Finding(
             "Python",
             "fail",
-            f"{version}; TFX runs on 3.10 to 3.13",
+            f"{version}; Assay and TFX run on 3.11 to 3.13",
             "Install Python 3.11 and run `make setup`.",
         )
     if machine.locked and machine.python[:2] != (3, 11):
