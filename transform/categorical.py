@@ -1,11 +1,10 @@
 """Values out of a set, as integer ids: by vocabulary, by hash, or as they are.
 
-In every encoding id 0 means "missing", which is not the same as "never seen":
+In every encoding id 0 means "missing", which is not the same as "never seen". After it come
 
-| encoding   | 0       | then                        | then                            | ids               |
-| vocabulary | missing | the vocabulary, by count    | `oov_buckets` for other values  | 1 + V + oov       |
-| hash       | missing | `hash_buckets`              |                                 | 1 + hash_buckets  |
-| identity   | missing | the integers 0..max_values-1| one for integers outside        | 2 + max_values    |
+- vocabulary: the V values learned, most frequent first, then `oov_buckets` for others by hash;
+- hash: `hash_buckets`;
+- identity: the integers 0..max_values-1, then one id for integers outside.
 """
 
 from __future__ import annotations

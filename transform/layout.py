@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -142,40 +143,39 @@ def _vocabulary_size(tft_output: tft.TFTransformOutput, name: str) -> int:
 
 
 def _from_schema(path: str, tft_output: tft.TFTransformOutput) -> list[FeatureSpec]:
-    import tensorflow as tf
-
+    """The layout of what a user's own preprocessing function returned."""
     parsed = tft_output.transformed_feature_spec()
-    ranges = {
-        feature.name: feature.int_domain
-        for feature in tft_output.transformed_metadata.schema.feature
-        if feature.HasField("int_domain")
-    }
     if LABEL not in parsed:
         raise ConfigError(f"{path} returns no {LABEL!r}", hint=f"Add {LABEL!r} to its result.")
-    specs = []
-    for name, spec in sorted(parsed.items()):
-        bag = name.endswith("_ids_xf") and name.removesuffix("_ids_xf") + "_weights_xf"
-        weights_of = name.endswith("_weights_xf") and name.removesuffix("_weights_xf") + "_ids_xf"
-        if name == LABEL or (weights_of and weights_of in parsed):
-            continue
-        if isinstance(spec, tf.io.FixedLenFeature):
-            shape = tuple(spec.shape)
-            if spec.dtype == tf.float32:
-                width = 1
-                for size in shape:
-                    width *= size
-                specs.append(
-                    FeatureSpec(name, "image" if len(shape) == 3 else "dense", width, shape)
-                )
-                continue
-            if spec.dtype == tf.int64 and name in ranges and ranges[name].min >= 0:
-                specs.append(FeatureSpec(name, "ids", ranges[name].max + 1, shape))
-                continue
-        elif bag and bag in parsed and name in ranges:
-            specs.append(FeatureSpec(name, "bag", ranges[name].max + 1, (None,), bag))
-            continue
-        raise ConfigError(
-            f"{path} returns {name!r} as {spec}, which no input of the model can take",
-            hint="Return float32, or int64 ids made by tft.compute_and_apply_vocabulary.",
-        )
-    return specs
+    sizes = {
+        feature.name: feature.int_domain.max + 1
+        for feature in tft_output.transformed_metadata.schema.feature
+        if feature.HasField("int_domain") and feature.int_domain.min >= 0
+    }
+    weights = {name: f"{name.removesuffix('_ids_xf')}_weights_xf" for name in parsed}
+    weights = {name: other for name, other in weights.items() if other in parsed}
+    return [
+        _of_parsed(path, name, spec, sizes.get(name), weights.get(name))
+        for name, spec in sorted(parsed.items())
+        if name != LABEL and name not in weights.values()
+    ]
+
+
+def _of_parsed(
+    path: str, name: str, spec: object, size: int | None, weights: str | None
+) -> FeatureSpec:
+    import tensorflow as tf
+
+    if isinstance(spec, tf.io.VarLenFeature) and weights and size:
+        return FeatureSpec(name, "bag", size, (None,), weights)
+    if isinstance(spec, tf.io.FixedLenFeature):
+        shape = tuple(spec.shape)
+        if spec.dtype == tf.float32:
+            kind = "image" if len(shape) == 3 else "dense"
+            return FeatureSpec(name, kind, math.prod(shape), shape)
+        if spec.dtype == tf.int64 and size:
+            return FeatureSpec(name, "ids", size, shape)
+    raise ConfigError(
+        f"{path} returns {name!r} as {spec}, which no input of the model can take",
+        hint="Return float32, or int64 ids made by tft.compute_and_apply_vocabulary.",
+    )

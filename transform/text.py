@@ -35,7 +35,7 @@ def features(
 
 
 def ngrams(texts: tf.Tensor, longest: int) -> tf.SparseTensor:
-    """Lower-cased n-grams of 1 to `longest` tokens, joined by a space: string `[N]` to `[N, None]`."""
+    """Lower-cased n-grams of 1 to `longest` words: string `[N]` to sparse `[N, None]`."""
     lower = tf.strings.lower(texts, encoding="utf-8")
     words = tf.strings.regex_replace(lower, _NOT_A_WORD, " ")
     tokens = tf.strings.split(tf.strings.strip(words)).to_sparse()

@@ -1,0 +1,170 @@
+"""A small table with every kind of feature, and the Transform executor run over it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transform.config import TransformConfig, storage_types
+
+BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=local"]
+
+CONFIG = TransformConfig.model_validate(
+    {
+        "features": {
+            "columns": {
+                "plain": {"kind": "numeric"},
+                "gaps": {"kind": "numeric", "missing_indicator": True},
+                "constant": {"kind": "numeric"},
+                "empty": {"kind": "numeric"},
+                "long_tail": {"kind": "numeric", "log": True, "scale": "none"},
+                "bounded": {"kind": "numeric", "scale": "minmax"},
+                "bucketed": {"kind": "numeric", "buckets": 4},
+                "city": {"kind": "categorical", "max_values": 3, "oov_buckets": 2},
+                "rare": {"kind": "categorical", "min_count": 5},
+                "hashed": {"kind": "categorical", "encoding": "hash", "hash_buckets": 7},
+                "level": {"kind": "categorical", "encoding": "identity", "max_values": 4},
+                "day": {"kind": "date", "parts": ["weekday", "year"]},
+                "stamp": {"kind": "date", "unit": "seconds", "parts": ["hour", "month"]},
+                "review": {"kind": "text", "ngrams": 2, "min_count": 2},
+                "note": {"kind": "text", "weight": "count", "min_count": 1, "max_tokens": 50},
+                "photo": {"kind": "image", "height_px": 4, "width_px": 6, "channels": 3},
+            },
+            "crosses": [{"columns": ["city", "hashed"], "hash_buckets": 11}],
+        },
+        "label": {"column": "kind", "task": "multiclass", "classes": ["a", "b", "c"]},
+    }
+)
+
+Row = dict[str, Any]
+
+
+def table(rows: int) -> list[Row]:
+    """Rows whose every value follows from their number; None is missing."""
+    from PIL import Image
+
+    def photo(number: int) -> bytes:
+        pixels = np.full((8, 12, 3), number * 5 % 256, np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return [
+        {
+            "plain": 3.0 * i - 20.0,
+            "gaps": None if i % 4 == 0 else (math.inf if i % 13 == 0 else float(i)),
+            "constant": 0.1,
+            "empty": None if i else math.nan,
+            "long_tail": float((-1) ** i * 10 ** (i % 6)),
+            "bounded": float(i % 10),
+            "bucketed": None if i % 7 == 3 else float(i),
+            "city": [None, "Rome", "Rome", "Rome", "Oslo", "Oslo", "Bern", "Ulm"][i % 8],
+            "rare": "often" if i % 2 else f"once {i}",
+            "hashed": f"key {i % 5}",
+            "level": [0, 1, 2, 3, 4, -1, None][i % 7],
+            "day": ["2024-02-29", "1969-12-31T23:59:59Z", "2023-02-29", None][i % 4],
+            "stamp": 1_700_000_000 + 7_777 * i,
+            "review": [
+                "A good film, a GOOD film!",
+                "not good",
+                "Ein schöner Tag",
+                None,
+                "schöner film",
+            ][i % 5],
+            "note": "x y y" if i % 2 else f"z{i} x",
+            "photo": None if i % 9 == 0 else photo(i),
+            "kind": "abc"[i % 3],
+        }
+        for i in range(rows)
+    ]
+
+
+def serialize(row: Row, config: TransformConfig = CONFIG) -> bytes:
+    """A row as a tf.Example of the types that the config stores; missing is an empty feature."""
+    import tensorflow as tf
+
+    features = {}
+    for name, kind in storage_types(config).items():
+        if name not in row:
+            continue
+        value = row[name]
+        values = [] if value is None else [value]
+        if kind == "float":
+            feature = tf.train.Feature(float_list=tf.train.FloatList(value=values))
+        elif kind == "int":
+            feature = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+        else:
+            encoded = [v if isinstance(v, bytes) else v.encode() for v in values]
+            feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+        features[name] = feature
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """What the executor left: its output, the rows it read, the features it materialized."""
+
+    output: Any
+    rows: list[Row]
+    features: dict[str, Any]
+
+
+def run_transform(folder: Path, rows: list[Row], custom_config: dict[str, Any]) -> Path:
+    """Runs the Transform executor on `rows` (train and eval alike); the folder of its outputs."""
+    import tensorflow as tf
+    from tfx.components.transform.executor import Executor
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.types import artifact_utils
+    from tfx.types.standard_artifacts import Examples, Schema, TransformCache, TransformGraph
+    from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+
+    # After tfx, which stands in for the module of tfx_bsl that this one wants and 1.21 lacks.
+    import tensorflow_data_validation as tfdv  # isort: skip
+    from tensorflow_data_validation.statistics import stats_impl  # isort: skip
+
+    def artifact(kind: type, name: str, splits: list[str] | None = None) -> list[Any]:
+        made = kind()
+        made.uri = str(folder / name)
+        Path(made.uri).mkdir(parents=True, exist_ok=True)
+        if splits:
+            made.split_names = artifact_utils.encode_split_names(splits)
+        return [made]
+
+    examples = artifact(Examples, "examples", ["train", "eval"])
+    for split in ("train", "eval"):
+        path = folder / "examples" / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"
+        path.parent.mkdir()
+        with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+            for row in rows:
+                writer.write(serialize(row))
+    schema = artifact(Schema, "schema")
+
+    batch = ExamplesToRecordBatchDecoder().DecodeBatch([serialize(row) for row in rows])
+    statistics = stats_impl.generate_statistics_in_memory(batch)
+    inferred = tfdv.infer_schema(statistics, infer_feature_shape=True)
+    tfdv.write_schema_text(inferred, str(folder / "schema" / "schema.pbtxt"))
+
+    context = BaseBeamExecutor.Context(
+        beam_pipeline_args=BEAM_ARGS, tmp_dir=str(folder / "tmp"), unique_id="1"
+    )
+    Executor(context).Do(
+        {"examples": examples, "schema": schema},
+        {
+            "transform_graph": artifact(TransformGraph, "graph"),
+            "transformed_examples": artifact(Examples, "transformed"),
+            "updated_analyzer_cache": artifact(TransformCache, "cache"),
+        },
+        {
+            "preprocessing_fn": "transform.preprocessing.preprocessing_fn",
+            "custom_config": json.dumps(custom_config),
+            "disable_statistics": 1,
+            "force_tf_compat_v1": 0,
+        },
+    )
+    return folder

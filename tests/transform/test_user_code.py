@@ -1,0 +1,120 @@
+"""Loading and calling the functions that a user names in the config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.transform.table import CONFIG
+from tfx_pipeline.errors import ConfigError, DataError, NodeFailed
+from transform import user_code
+from transform.preprocessing import preprocessing_fn
+
+SOURCE = """
+from neighbour import TWO
+
+def double(x):
+    return TWO * x
+
+def preprocessing_fn(inputs, custom_config):
+    return {"label_xf": inputs["y"], "extra": custom_config["extra"]}
+
+def raises(inputs):
+    rate = 1
+    return rate / 0
+
+def refuses(inputs):
+    from tfx_pipeline.errors import DataError
+    raise DataError("column 'y' is all zeros")
+
+def returns_nothing(inputs):
+    pass
+
+CONSTANT = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(SOURCE)
+    (tmp_path / "neighbour.py").write_text("TWO = 2\n")
+    return tmp_path
+
+
+def config(path: str, folder: Path) -> dict[str, Any]:
+    dump = CONFIG.model_dump(mode="json")
+    dump["features"]["preprocessing_fn"] = path
+    return {"transform": dump, "folder": str(folder), "extra": 5}
+
+
+def test_a_function_in_a_file_is_called_with_inputs_and_config(folder: Path) -> None:
+    assert user_code.load("mine.py:double", folder)(4) == 8
+    outputs = preprocessing_fn({"y": 1}, config("mine.py:preprocessing_fn", folder))
+    assert outputs == {"label_xf": 1, "extra": 5}
+
+
+def test_an_edited_file_is_read_again_and_has_another_fingerprint(folder: Path) -> None:
+    before = user_code.fingerprint("mine.py:double", folder)
+    (folder / "mine.py").write_text("def double(x):\n    return 3 * x\n")
+    assert user_code.load("mine.py:double", folder)(4) == 12
+    assert user_code.fingerprint("mine.py:double", folder) != before
+
+
+def test_an_import_path_is_imported(folder: Path) -> None:
+    import json
+
+    assert user_code.load("json.dumps", folder) is json.dumps
+
+
+@pytest.mark.parametrize(
+    ("path", "says", "hint"),
+    [
+        ("mine.py:doubel", "no function 'doubel'", "Did you mean 'double'?"),
+        ("mine.py:CONSTANT", "is a int", "It has:"),
+        ("mien.py:double", "there is no file", "Did you mean 'mine.py'?"),
+        ("json.dunps", "no function 'dunps'", "Did you mean 'dumps'?"),
+        ("no_such_package.module.f", "no module 'no_such_package'", "Install it"),
+        ("double", "names no function", "file.py:function"),
+        ("mine.py:", "names no function", "file.py:function"),
+    ],
+)
+def test_a_name_that_leads_nowhere(folder: Path, path: str, says: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        user_code.check_importable(path, folder)
+    assert path in caught.value.headline
+    assert says in caught.value.headline
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "says", "line"),
+    [
+        ("def f(:\n  pass\n", "SyntaxError", 1),
+        ("\nimport not_installed_at_all\n", "ModuleNotFoundError", 2),
+        ("x = 1\n\ny = x / 0\n", "ZeroDivisionError", 3),
+    ],
+)
+def test_a_file_that_fails_at_import(tmp_path: Path, source: str, says: str, line: int) -> None:
+    (tmp_path / "broken.py").write_text(source)
+    with pytest.raises(ConfigError, match=says) as caught:
+        user_code.load("broken.py:f", tmp_path)
+    assert caught.value.where == f"{tmp_path / 'broken.py'}:{line}"
+
+
+def test_a_function_that_raises_fails_the_node_with_its_line(folder: Path) -> None:
+    with pytest.raises(NodeFailed) as caught:
+        preprocessing_fn({}, config("mine.py:raises", folder))
+    assert caught.value.headline == "mine.py:raises raised ZeroDivisionError: division by zero"
+    assert caught.value.where == f"{folder / 'mine.py'}:12"
+
+
+def test_a_function_may_refuse_in_our_own_words(folder: Path) -> None:
+    with pytest.raises(DataError, match="all zeros"):
+        preprocessing_fn({}, config("mine.py:refuses", folder))
+
+
+def test_a_function_that_returns_no_dict(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="returned a NoneType"):
+        preprocessing_fn({}, config("mine.py:returns_nothing", folder))
