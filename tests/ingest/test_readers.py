@@ -47,8 +47,8 @@ def test_large_integers_are_exact(write: Write) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"\xef\xbb\xbfx,s,y\r\n1,\"a\r\nb\",2\r\n3,\"c\"\"d\",4\r\n",
-        b"x,s,y\n\n1,\"a\r\nb\",2\n\n\n3,\"c\"\"d\",4",
+        b'\xef\xbb\xbfx,s,y\r\n1,"a\r\nb",2\r\n3,"c""d",4\r\n',
+        b'x,s,y\n\n1,"a\r\nb",2\n\n\n3,"c""d",4',
     ],
 )
 def test_byte_order_mark_line_ends_and_quotes(write: Write, content: bytes) -> None:
