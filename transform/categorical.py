@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from transform import raw
+from transform import raw, vocabulary
 from transform.config import CategoricalFeature, feature_name
 
 
@@ -61,12 +61,12 @@ def _ids(inputs: Mapping[str, raw.RawColumn], name: str, feature: CategoricalFea
 
 
 def _vocabulary_ids(values: tf.Tensor, name: str, feature: CategoricalFeature) -> tf.Tensor:
-    # TFT leaves the empty string, our mark for "missing", out of a vocabulary by itself.
-    path = tft.vocabulary(
+    # The empty string, our mark for "missing", never gets into a vocabulary.
+    path = vocabulary.vocabulary(
         values,
+        name=vocabulary_name(name),
         top_k=feature.max_values,
-        frequency_threshold=feature.min_count if feature.min_count > 1 else None,
-        vocab_filename=vocabulary_name(name),
+        min_count=feature.min_count,
     )
     ids = tft.apply_vocabulary(values, path, num_oov_buckets=feature.oov_buckets) + 1
     return tf.where(raw.is_missing(values), tf.zeros_like(ids), ids)

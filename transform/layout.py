@@ -171,7 +171,7 @@ def _of_parsed(
     if isinstance(spec, tf.io.FixedLenFeature):
         shape = tuple(spec.shape)
         if spec.dtype == tf.float32:
-            kind = "image" if len(shape) == 3 else "dense"
+            kind: Literal["image", "dense"] = "image" if len(shape) == 3 else "dense"
             return FeatureSpec(name, kind, math.prod(shape), shape)
         if spec.dtype == tf.int64 and size:
             return FeatureSpec(name, "ids", size, shape)

@@ -8,13 +8,14 @@ be absent from a request. So every column becomes `[N, 1]` with a mark where the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from tfx_pipeline.errors import DataError
 
 MISSING_INT = tf.int64.min
-RawColumn = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
+RawColumn: TypeAlias = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
 
 
 def column(inputs: Mapping[str, RawColumn], name: str, dtype: tf.DType) -> tf.Tensor:

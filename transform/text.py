@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from transform import raw
+from transform import raw, vocabulary
 from transform.categorical import vocabulary_name
 from transform.config import TextFeature, feature_name
 
@@ -70,12 +70,12 @@ def _bag(
     texts: tf.Tensor, name: str, feature: TextFeature
 ) -> tuple[tf.SparseTensor, tf.SparseTensor]:
     grams = ngrams(texts, feature.ngrams)
-    path = tft.vocabulary(
+    path = vocabulary.vocabulary(
         # Once a row, so that `min_count` counts rows.
         tft.deduplicate_tensor_per_row(grams),
+        name=vocabulary_name(name),
         top_k=feature.max_tokens,
-        frequency_threshold=feature.min_count if feature.min_count > 1 else None,
-        vocab_filename=vocabulary_name(name),
+        min_count=feature.min_count,
     )
     ids = tft.apply_vocabulary(grams, path, default_value=-1)
     known = tf.sparse.retain(ids, ids.values >= 0)
