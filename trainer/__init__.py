@@ -1,7 +1,7 @@
 """Features to a trained, exported model, on tf_keras.
 
-TF-MOT works on tf_keras only, so `tf.keras` must mean tf_keras wherever the trainer runs. TensorFlow
-reads the variable when it is first imported: this is the one place that sets it.
+TF-MOT works on tf_keras only, so `tf.keras` must mean tf_keras wherever the trainer runs.
+TensorFlow reads the variable when it is first imported: this is the one place that sets it.
 """
 
 import os

@@ -109,14 +109,14 @@ class TensorBoardScalars(tf_keras.callbacks.Callback):
     epoch of a small model.
     """
 
-    def __init__(self, folder: str, steps_per_epoch: int) -> None:
+    def __init__(self, folder: str, train: TrainConfig) -> None:
         super().__init__()
         self._writer = tf.summary.create_file_writer(folder)
-        self._steps_per_epoch = steps_per_epoch
+        self._train = train
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        step = min((epoch + 1) * self._train.steps_per_epoch, self._train.steps)
         with self._writer.as_default():
             for name, value in (logs or {}).items():
-                tag = f"epoch_{name}"
-                tf.summary.scalar(tag, float(value), step=(epoch + 1) * self._steps_per_epoch)
+                tf.summary.scalar(f"epoch_{name}", float(value), step=step)
         self._writer.flush()

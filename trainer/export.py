@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ _OWN_PREPROCESSING = FeaturesConfig.model_fields["preprocessing_fn"].default
 _KINDS = {tf.float32: "float", tf.int64: "int", tf.string: "bytes"}
 _EXAMPLES = [tf.TensorSpec([None], tf.string, name="examples")]
 
+Trackable = tf.__internal__.tracking.Trackable
 ParseSpec = dict[str, Any]
 
 
@@ -76,7 +78,8 @@ def save_keras(model: tf_keras.Model, path: str) -> None:
         StorageError: The file cannot be written.
     """
     unfinished = f"{path}.unfinished.h5"
-    with write_errors(path):
+    with write_errors(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*HDF5 file")
         model.save(unfinished, save_format="h5", include_optimizer=False)
         tf.io.gfile.rename(unfinished, path, overwrite=True)
 
@@ -139,24 +142,27 @@ def _signatures(
     """The functions behind the signatures. `module` gets what must be saved with them.
 
     The variables are attached, and not the Keras model: saving one traces every layer's call
-    again, for a reload that `keras_model.h5` serves better.
+    again, for a reload that `keras_model.h5` serves better. For the same reason the transform
+    graph is loaded by what TFT's `transform_features_layer` (a Keras model) loads it with.
     """
-    transform = tft_output.transform_features_layer()
+    from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
+
+    transform = SavedModelLoader(tft_output.transform_savedmodel_dir)
     module.model_variables = model.variables
-    module.transform = transform
+    module.transform_graph = [v for v in vars(transform).values() if isinstance(v, Trackable)]
     labelled = labelled_spec(tft_output.raw_feature_spec(), config)
 
     @tf.function(input_signature=_EXAMPLES, autograph=False)
     def serving_default(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         raw = tf.io.parse_example(examples, request)
-        inputs = model_inputs(transform(raw), layout)
+        inputs = model_inputs(transform.apply_transform_model(raw), layout)
         wanted = {name: inputs[name] for name in model.input_names}
         return answer(model(wanted, training=False), config.label)
 
     @tf.function(input_signature=_EXAMPLES, autograph=False)
     def transform_features(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         raw = tf.io.parse_example(examples, labelled)
-        transformed = transform(raw)
+        transformed = transform.apply_transform_model(raw)
         return model_inputs(transformed, layout) | {LABEL: transformed[LABEL]}
 
     return {"serving_default": serving_default, "transform_features": transform_features}

@@ -79,7 +79,7 @@ def fit(
         KeepState(checkpoints, state, train.early_stopping),
     ]
     if train.tensorboard:
-        callbacks.append(TensorBoardScalars(model_run_dir, train.steps_per_epoch))
+        callbacks.append(TensorBoardScalars(model_run_dir, train))
     validation = all_batches(val_split) if val_split is not None else None
     whole_epochs, rest = divmod(train.steps, train.steps_per_epoch)
     # Keras takes one length for all epochs of a call, so a shorter last one is a call of its own.

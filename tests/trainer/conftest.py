@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -124,7 +124,9 @@ def write(folder: Path, features: Mapping[str, Any], rows: int) -> None:
 
     folder.mkdir()
     arrays = {
-        name: tf.RaggedTensor.from_sparse(t).to_list() if isinstance(t, tf.SparseTensor) else t.numpy()
+        name: tf.RaggedTensor.from_sparse(t).to_list()
+        if isinstance(t, tf.SparseTensor)
+        else t.numpy()
         for name, t in features.items()
     }
     path = str(folder / "transformed_examples-00000-of-00001.gz")
@@ -139,3 +141,56 @@ def write(folder: Path, features: Mapping[str, Any], rows: int) -> None:
                 else:
                     feature.float_list.value.extend(row.tolist())
             writer.write(example.SerializeToString())
+
+
+def rows(count: int, seed: int) -> dict[str, np.ndarray]:
+    """Raw rows whose labels follow from their columns: what a model must find."""
+    rng = np.random.default_rng(seed)
+    size = rng.normal(50.0, 10.0, count).astype(np.float32)
+    speed = rng.normal(0.0, 1.0, count).astype(np.float32)
+    shop = rng.integers(0, 12, count)
+    mood = rng.choice(["good", "bad"], count)
+    score = (size - 50.0) / 10.0 + np.where(shop < 6, 1.5, -1.5) + np.where(mood == "good", 1, -1)
+    return {
+        "size": size,
+        "speed": speed,
+        "shop": np.array([f"shop{i}" for i in shop]),
+        "review": np.array([f"very {word} indeed" for word in mood]),
+        "grade": np.where(score > 1.0, "high", np.where(score < -1.0, "low", "middle")),
+        "sold": np.where(score > 0, "yes", "no"),
+        "price": (250_000.0 + 40_000.0 * score).astype(np.float32),
+    }
+
+
+def config_of(label: dict[str, Any]) -> TransformConfig:
+    columns = {
+        "size": {"kind": "numeric"},
+        "speed": {"kind": "numeric", "buckets": 4},
+        "shop": {"kind": "categorical"},
+        "review": {"kind": "text"},
+    }
+    return TransformConfig.model_validate({"features": {"columns": columns}, "label": label})
+
+
+def _transformed(folder: Path, label: dict[str, Any]) -> Transformed:
+    splits = {"train": rows(1500, 1), "val": rows(200, 2), "eval": rows(200, 3)}
+    return transform(folder, config_of(label), splits)
+
+
+@pytest.fixture(scope="session")
+def binary(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
+    folder = tmp_path_factory.mktemp("binary")
+    return _transformed(folder, {"column": "sold", "task": "binary", "classes": ["no", "yes"]})
+
+
+@pytest.fixture(scope="session")
+def multiclass(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
+    folder = tmp_path_factory.mktemp("multiclass")
+    classes = ["low", "middle", "high"]
+    return _transformed(folder, {"column": "grade", "task": "multiclass", "classes": classes})
+
+
+@pytest.fixture(scope="session")
+def regression(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
+    folder = tmp_path_factory.mktemp("regression")
+    return _transformed(folder, {"column": "price", "task": "regression"})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,9 @@ def build(
 
     Args:
         features: The transformed features.
-        model, train, label: Sections of the config.
+        model: The `model` section.
+        train: The `train` section.
+        label: What is predicted.
         scale: Of a regression label; unused otherwise.
         folder: Folder that `file.py:function` in `model.builder` starts from.
 
@@ -54,11 +57,12 @@ def build(
         NodeFailed: The builder raised.
     """
     config = build_config(model, train, label)
-    if model.builder is None:
-        built = FAMILIES[model.family](features, config)
-    else:
-        built = _call_builder(load(model.builder, folder), model.builder, features, config)
-        check(built, model.builder, features, config)
+    with _checkpointed_randomness():
+        if model.builder is None:
+            built = FAMILIES[model.family](features, config)
+        else:
+            built = _call_builder(load(model.builder, folder), model.builder, features, config)
+            check(built, model.builder, features, config)
     return in_label_unit(built, scale) if label.task == "regression" else built
 
 
@@ -81,10 +85,31 @@ def in_label_unit(model: tf_keras.Model, scale: LabelScale) -> tf_keras.Model:
     """
     import tf_keras
 
-    layer = tf_keras.layers.Dense(1, trainable=False, name=LABEL_UNIT_LAYER)
-    output = layer(model.output)
-    layer.set_weights([[[scale.std]], [scale.mean]])
-    return tf_keras.Model(model.input, output, name=model.name)
+    layer = tf_keras.layers.Dense(
+        1,
+        kernel_initializer=tf_keras.initializers.Constant(scale.std),
+        bias_initializer=tf_keras.initializers.Constant(scale.mean),
+        trainable=False,
+        name=LABEL_UNIT_LAYER,
+    )
+    return tf_keras.Model(model.input, layer(model.output), name=model.name)
+
+
+@contextmanager
+def _checkpointed_randomness() -> Iterator[None]:
+    """Layers made within (Dropout) keep the state of their random numbers in a variable, which a
+    checkpoint saves: a resumed run then drops the units that an undisturbed one would have."""
+    import tf_keras
+
+    switch = tf_keras.backend.experimental
+    if switch.is_tf_random_generator_enabled():
+        yield
+        return
+    switch.enable_tf_random_generator()
+    try:
+        yield
+    finally:
+        switch.disable_tf_random_generator()
 
 
 def _call_builder(
