@@ -1,0 +1,53 @@
+"""Executor of Pusher: the stock one, but a local push appears whole, under its own number."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components.pusher import executor
+from tfx.proto import pusher_pb2
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import proto_utils
+
+from tfx_pipeline.components.pusher.versions import publish
+from tfx_pipeline.errors import storage_errors
+from tfx_pipeline.gates.verdict import is_local
+
+_KEYS = standard_component_specs
+
+
+class Executor(executor.Executor):  # type: ignore[misc]
+    """Pushes to local folders by rename; to other file systems as the stock executor does."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Pushes the model if it is blessed; parameters and properties are the stock ones.
+
+        Raises:
+            StorageError: The destination cannot be written. Nothing is left there.
+        """
+        destination = pusher_pb2.PushDestination()
+        proto_utils.json_to_proto(exec_properties[_KEYS.PUSH_DESTINATION_KEY], destination)
+        base = destination.filesystem.base_directory
+        pushed = artifact_utils.get_single_instance(output_dict[_KEYS.PUSHED_MODEL_KEY])
+        local = is_local(base) and is_local(pushed.uri)
+        if destination.WhichOneof("destination") != "filesystem" or not local:
+            super().Do(input_dict, output_dict, exec_properties)
+            return
+        self._log_startup(input_dict, output_dict, exec_properties)
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed)
+            return
+        model = self.GetModelPath(input_dict)
+        with storage_errors(pushed.uri):
+            # The artifact's copy first: once the model is out, nothing more can fail.
+            shutil.copytree(model, pushed.uri, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        version = publish(Path(model), Path(base.removeprefix("file://")), push_id=pushed.uri)
+        self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)

@@ -1,0 +1,150 @@
+"""Version folders of TensorFlow Serving: each appears whole, by one rename, under a new number.
+
+A push is copied into a hidden folder beside the versions (TensorFlow Serving looks at numeric
+names only), synced, and renamed. The writer holds a lock on its hidden folder, which the kernel
+drops when it dies, so that a later push knows what is left over and what is being written.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfx_pipeline.errors import StorageError, storage_errors
+
+_PREFIX = ".assay-push-"
+_MARKER = Path("assets.extra") / "assay_push.json"
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+
+def publish(model: Path, base: Path, *, push_id: str) -> Path:
+    """Copies a SavedModel into the next version folder.
+
+    Args:
+        model: The SavedModel's folder.
+        base: `model_base_path`; made if it is absent.
+        push_id: Names this push. A second call with the same id, as after a kill between the
+            rename and the record of it, finds the version that is already there.
+
+    Returns:
+        The version's folder: Unix seconds, or one above the latest version if that is higher.
+
+    Raises:
+        StorageError: Disk full, read-only or no permission; nothing is left behind.
+    """
+    with storage_errors(str(base)):
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            hint = "Choose a folder with `serve.push_dir`."
+            raise StorageError("not a folder", where=str(base), hint=hint) from error
+        sweep(base)
+        for version in _versions(base):
+            if _push_id(base / str(version)) == push_id:
+                return base / str(version)
+        with _hidden_folder(base) as folder:
+            shutil.copytree(model, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+            marker = folder / _MARKER
+            marker.parent.mkdir(exist_ok=True)
+            marker.write_text(json.dumps({"push_id": push_id}) + "\n", encoding="utf-8")
+            _sync_tree(folder)
+            return _rename_to_next(folder, base)
+
+
+def sweep(base: Path) -> None:
+    """Removes what dead pushes have left; folders that are being written are locked and stay."""
+    for folder in base.glob(f"{_PREFIX}*"):
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # It was renamed or swept meanwhile.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Renamed after it was opened, it would be a version under this lock: not at this path.
+            if _is_same(folder, descriptor):
+                shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _hidden_folder(base: Path) -> Iterator[Path]:
+    """A new locked folder; removed unless it was renamed."""
+    while True:
+        folder = base / f"{_PREFIX}{uuid.uuid4().hex}"
+        folder.mkdir()
+        descriptor = -1
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_same(folder, descriptor):
+                break
+        except FileNotFoundError:
+            pass
+        if descriptor >= 0:  # A sweep came between the making and the lock: once more.
+            os.close(descriptor)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _rename_to_next(folder: Path, base: Path) -> Path:
+    version = int(time.time())
+    while True:
+        version = max([version, *(taken + 1 for taken in _versions(base))])
+        target = base / str(version)
+        try:
+            os.rename(folder, target)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            version += 1
+            continue
+        _sync(base)
+        return target
+
+
+def _versions(base: Path) -> list[int]:
+    """Numbers that are taken, ascending."""
+    return sorted(int(entry.name) for entry in base.iterdir() if entry.name.isdecimal())
+
+
+def _push_id(version: Path) -> str | None:
+    try:
+        return str(json.loads((version / _MARKER).read_text(encoding="utf-8"))["push_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # Pushed by something else.
+
+
+def _is_same(folder: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(folder), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _sync_tree(folder: Path) -> None:
+    for path, _, files in os.walk(folder):
+        for name in files:
+            _sync(Path(path) / name)
+        _sync(Path(path))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,179 @@
+"""Resolvers that look only at what came before, so an unchanged run resolves the same again.
+
+TFX's `LatestBlessedModelStrategy` and `LatestArtifactStrategy` find, on a second run, what the
+first one produced: the inputs of the nodes behind them change and nothing is cached. These look
+for the latest artifact *older than the current one*, and the current one is an input of theirs, so
+a cached candidate keeps its baseline. Wiring (every channel without a producer is limited to this
+pipeline by TFX's compiler)::
+
+    blessed = tfx.dsl.Resolver(
+        strategy_class=LatestBlessedBefore,
+        model=tfx.dsl.Channel(type=Model),
+        model_blessing=tfx.dsl.Channel(type=ModelBlessing),
+        candidate=trainer.outputs["model"],
+    ).with_id("LastBlessedModel")
+    Evaluator(..., baseline_model=blessed.outputs["model"])
+
+    previous = tfx.dsl.Resolver(
+        strategy_class=PreviousStatistics,
+        statistics=tfx.dsl.Channel(
+            type=ExampleStatistics, producer_component_id="StatisticsGen", output_key="statistics"
+        ),
+        current=statistics_gen.outputs["statistics"],
+    ).with_id("PreviousStatistics")
+    DistributionValidator(..., baseline_statistics=previous.outputs["statistics"].as_optional())
+
+    cache = tfx.dsl.Resolver(
+        strategy_class=AnalyzerCache,
+        config=analyzer_cache_config(custom_config),  # Transform's own custom_config
+        cache=tfx.dsl.Channel(type=TransformCache),
+        examples=example_gen.outputs["examples"],
+    ).with_id("AnalyzerCache")
+    Transform(..., analyzer_cache=cache.outputs["cache"])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.dsl.components.common import resolver
+from tfx.utils import json_utils
+
+Artifacts = dict[str, list[types.Artifact]]
+
+
+class LatestBlessedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
+    """`model` and `model_blessing`: the latest blessed model that is older than `candidate`.
+
+    Nothing is resolved, which an optional input accepts, when there is none or no candidate.
+    """
+
+    def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: Artifacts) -> Artifacts:
+        """Keeps one model and its blessing; see `tfx.dsl.components.common.resolver`."""
+        found: Artifacts = {key: [] for key in input_dict}
+        current = _only_id(input_dict["candidate"])
+        if current is None:
+            return found
+        blessed = {
+            blessing.get_int_custom_property(
+                constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY
+            ): blessing
+            for blessing in sorted(input_dict["model_blessing"], key=lambda a: a.id)
+            if blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
+            == constants.BLESSED_VALUE
+        }
+        older = [m for m in input_dict["model"] if m.id in blessed and m.id < current]
+        if older:
+            model = max(older, key=lambda a: a.id)
+            found["model"] = [model]
+            found["model_blessing"] = [blessed[model.id]]
+        return found
+
+
+class PreviousStatistics(resolver.ResolverStrategy):  # type: ignore[misc]
+    """`statistics`: the latest that are older than `current`.
+
+    The channel must name its producer: Transform publishes statistics too, of other columns.
+    """
+
+    def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: Artifacts) -> Artifacts:
+        """Keeps one artifact of statistics, or none."""
+        found: Artifacts = {key: [] for key in input_dict}
+        current = _only_id(input_dict["current"])
+        if current is None:
+            return found
+        older = [artifact for artifact in input_dict["statistics"] if artifact.id < current]
+        if older:
+            found["statistics"] = [max(older, key=lambda a: a.id)]
+        return found
+
+
+class AnalyzerCache(resolver.ResolverStrategy):  # type: ignore[misc]
+    """`cache`: the latest TransformCache that another kind of Transform execution wrote.
+
+    Transform keys its analyzer cache by the data's path and by the analyzer, so what an earlier
+    run has computed on the same data is reused although the preprocessing has changed. An
+    execution with this custom_config and these examples is this one, run before: it and what came
+    after it are passed over, so that it resolves what it resolved then and is cached.
+
+    Args:
+        custom_config: Transform's `custom_config` as it is stored with its executions.
+    """
+
+    def __init__(self, custom_config: str) -> None:
+        self._custom_config = custom_config
+
+    def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: Artifacts) -> Artifacts:
+        """Keeps one cache, or none."""
+        found: Artifacts = {key: [] for key in input_dict}
+        examples = _only_id(input_dict["examples"])
+        if examples is None:
+            return found
+        made_by = _producers(store, input_dict["cache"])
+        caches = sorted(input_dict["cache"], key=lambda a: a.id)
+        same = [
+            cache.id
+            for cache in caches
+            if cache.id in made_by
+            and _is_same(store, made_by[cache.id], examples, self._custom_config)
+        ]
+        older = [cache for cache in caches if not same or cache.id < same[0]]
+        if older:
+            found["cache"] = [older[-1]]
+        return found
+
+
+def analyzer_cache_config(custom_config: dict[str, Any]) -> dict[str, str]:
+    """`config` of a Resolver with `AnalyzerCache`, from the `custom_config` that Transform gets."""
+    return {"custom_config": json_utils.dumps(custom_config)}
+
+
+def _only_id(artifacts: list[types.Artifact]) -> int | None:
+    """The current artifact's id; None when its node was skipped or has failed."""
+    return max((artifact.id for artifact in artifacts), default=None)
+
+
+def _producers(
+    store: mlmd.MetadataStore, artifacts: list[types.Artifact]
+) -> dict[int, metadata_store_pb2.Execution]:
+    """Artifact id to the execution that wrote it (not one that reused it from the cache)."""
+    if not artifacts:
+        return {}
+    events = [
+        event
+        for event in store.get_events_by_artifact_ids([a.id for a in artifacts])
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    first: dict[int, int] = {}
+    for event in sorted(events, key=lambda e: e.execution_id):
+        first.setdefault(event.artifact_id, event.execution_id)
+    executions = {e.id: e for e in store.get_executions_by_id(sorted(set(first.values())))}
+    return {artifact: executions[execution] for artifact, execution in first.items()}
+
+
+def _is_same(
+    store: mlmd.MetadataStore,
+    execution: metadata_store_pb2.Execution,
+    examples: int,
+    custom_config: str,
+) -> bool:
+    """Whether an execution of Transform read these examples with this custom_config."""
+    inputs = {
+        event.artifact_id
+        for event in store.get_events_by_execution_ids([execution.id])
+        if event.type == metadata_store_pb2.Event.INPUT
+        and any(step.key == "examples" for step in event.path.steps)
+    }
+    return inputs == {examples} and _config(execution) == custom_config
+
+
+def _config(execution: metadata_store_pb2.Execution) -> str:
+    for properties in (execution.custom_properties, execution.properties):
+        if "custom_config" in properties:
+            return properties["custom_config"].string_value
+    return ""
+
