@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from tests.ingest.conftest import make_source, numbers_csv, read_source
 from tfx_pipeline.errors import DataError
+from tfx_pipeline.ingest import csv_reader
 
 Write = Callable[..., str]
 
@@ -81,6 +82,12 @@ def test_ragged_rows_after_a_space(write: Write) -> None:
 @pytest.mark.parametrize("content", ['x,y\n1,2\n3,"4\n5,6\n', 'x,y\n1,2\n"3,4\n5,6\n'])
 def test_a_quote_that_is_never_closed(write: Write, content: str) -> None:
     assert "rows.csv, line 3: a quote is opened and never closed" in error_of(write(content))
+
+
+def test_a_row_that_never_ends(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 1000)
+    text = error_of(write("x,y\n1,2\n3," + "4" * 3000 + "\n"))
+    assert "a row is longer than" in text
 
 
 def test_a_column_that_the_data_lacks(write: Write) -> None:
@@ -169,6 +176,12 @@ def test_a_fraction_in_an_integer_column(write: Write) -> None:
 def test_a_label_that_is_missing(write: Write) -> None:
     text = error_of(write("x,y\n1,2\n2,\n3,4\n5,\n"))
     assert "rows.csv, line 3, column 'y': the label is missing in 2 rows" in text
+
+
+def test_a_column_that_the_label_is_compared_with_is_missing(write: Write) -> None:
+    label = {"column": "y", "above": 0.2, "of": "x"}
+    text = error_of(write("x,y\n1,0\n,2\n1,2\n"), label=label)
+    assert "line 3, column 'x': 'x', which the label is compared with, is missing" in text
 
 
 def test_a_label_outside_its_classes(write: Write) -> None:

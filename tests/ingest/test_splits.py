@@ -12,7 +12,7 @@ import pytest
 from tests.ingest.conftest import make_source, numbers_csv, read_source
 from tfx_pipeline.config.data import SplitConfig
 from tfx_pipeline.ingest import csv_reader
-from tfx_pipeline.ingest.splits import EVAL, cut, hash_splits, row_hashes
+from tfx_pipeline.ingest.splits import EVAL, cut, hash_splits, row_hashes, times
 
 Write = Callable[..., str]
 
@@ -130,3 +130,26 @@ def test_lists_and_absent_features_hash_alike() -> None:
     assert (row_hashes(with_null, []) == row_hashes(without, [])).all()
     assert hash_splits(without, split).shape == (2,)
     assert len(set(row_hashes(without, []))) == 2
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["2024-01-02", "2024-01-01T12:00:00Z"]),
+        pa.array(["2024-01-02", "2024-01-01T12:00:00"]).dictionary_encode(),
+        pa.array([[b"2024-01-02"], [b"2024-01-01 12:00"]], pa.large_list(pa.large_binary())),
+        pa.array([1704153600000, 1704110400000], pa.timestamp("ms", "Europe/Paris")),
+        pa.array([[1704153600], [1704110400]], pa.large_list(pa.int64())),
+        pa.array([1704153600.0, 1704110400.0]),
+    ],
+)
+def test_times_of_any_type(column: pa.Array) -> None:
+    values, faults = times(column)
+    assert not faults
+    assert values.tolist() == [1704153600.0, 1704110400.0]
+
+
+@pytest.mark.parametrize("column", [pa.nulls(2), pa.array([True, False]), pa.array([1.0, None])])
+def test_what_is_no_time(column: pa.Array) -> None:
+    _, [fault] = times(column)
+    assert "no time" in fault.problem

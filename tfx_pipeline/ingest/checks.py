@@ -96,7 +96,7 @@ class LabelCount:
     counts: list[Counter[object]] = field(default_factory=lambda: [Counter() for _ in SPLITS])
     rows: list[int] = field(default_factory=lambda: [0] * len(SPLITS))
 
-    def add(self, columns: dict[str, pa.Array], splits: np.ndarray) -> list[BadValues]:
+    def add(self, columns: dict[str, pa.Array], splits: np.ndarray) -> tuple[str, list[BadValues]]:
         """Counts the labels of N rows.
 
         Args:
@@ -104,26 +104,26 @@ class LabelCount:
             splits: int8 [N].
 
         Returns:
-            Rows without a label, or with one that cannot be.
+            Rows without a label, or with one that cannot be, and the column at fault.
         """
         for split in range(len(SPLITS)):
             self.rows[split] += int((splits == split).sum())
         needed = [self.label.column, *([self.label.of] if self.label.of else [])]
         for name in needed:
             if faults := _not_one_value(columns[name], name, self.label):
-                return faults
+                return name, faults
         values = columns[self.label.column].flatten().to_numpy(zero_copy_only=False)
         if self.label.above is not None:
             of = columns[self.label.of].flatten().to_numpy() if self.label.of else 1.0
             values = values > self.label.above * of
         elif faults := _outside_classes(values, self.label):
-            return faults
+            return self.label.column, faults
         for split, counter in enumerate(self.counts):
             distinct, counts = np.unique(values[splits == split], return_counts=True)
             if self.label.task == "regression" and len(counter) + len(distinct) > 2:
                 distinct, counts = distinct[:2], counts[:2]  # Only whether it varies matters.
             counter.update(dict(zip(distinct.tolist(), counts.tolist(), strict=True)))
-        return []
+        return "", []
 
     def check(self, source: Source) -> None:
         """Checks all rows together.

@@ -18,7 +18,7 @@ from tfx_pipeline.ingest.files import unreadable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BLOCK_BYTES = 16 << 20  # Read at once; a row must fit into one block.
+BLOCK_BYTES = 8 << 20  # Read at once; a row must fit into one block.
 _SLOW_ROWS = 32768
 
 

@@ -99,6 +99,7 @@ def explain(path: Path, data: DataConfig, reason: str) -> DataError:
         _bad_encoding(path, data)
         or _ragged(path, data)
         or unclosed_quote(path, data)
+        or _too_long(path, reason)
         or DataError(
             f"the file cannot be parsed as CSV: {reason}",
             where=str(path),
@@ -129,6 +130,16 @@ def unclosed_quote(path: Path, data: DataConfig) -> DataError | None:
                     hint='Close it, or write a quote inside a field as "".',
                 )
             start = reader.line_num + 1
+
+
+def _too_long(path: Path, reason: str) -> DataError | None:
+    if "straddling" not in reason:
+        return None
+    return DataError(
+        "a row is longer than 8 MB",
+        where=str(path),
+        hint="Check `data.delimiter` and the line ends; keep large fields in Parquet or TFRecord.",
+    )
 
 
 def _ragged(path: Path, data: DataConfig) -> DataError | None:

@@ -57,8 +57,8 @@ def typed_rows(files: Sequence[InputFile], source: Source) -> Iterator[TypedRows
         split_ids, bad = _split(chunk, source, bounds)
         faults.add(chunk.file, chunk.first_row, source.data.split.column or "", bad)
         if untyped.isdisjoint((source.data.label.column, source.data.label.of)):
-            bad = labels.add(columns, split_ids)
-            faults.add(chunk.file, chunk.first_row, source.data.label.column, bad)
+            column, bad = labels.add(columns, split_ids)
+            faults.add(chunk.file, chunk.first_row, column, bad)
         if not faults.found:
             yield TypedRows(_batch(columns), split_ids)
     faults.raise_any(files)

@@ -73,19 +73,16 @@ def times(column: pa.Array) -> tuple[np.ndarray, list[BadValues]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        column = pc.list_element(
-            pc.if_else(pc.equal(pc.list_value_length(column), 0), None, column), 0
-        )
-    if pa.types.is_large_binary(column.type):
-        column = column.cast(pa.large_string())
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
     if pa.types.is_temporal(column.type):
-        seconds = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-        numbers = pc.divide(seconds.cast(pa.float64()), 1e6)
-    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        numbers = pa.array([_seconds(text) for text in column.to_pylist()], pa.float64())
-    else:
+        stamps = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+        numbers = pc.divide(stamps.cast(pa.float64()), 1e6)
+    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         numbers = column.cast(pa.float64(), safe=False)
+    else:  # Text, or the one value in the list of a tf.Example.
+        texts = [(text or b"").decode(errors="replace") for text in _text(column).to_pylist()]
+        numbers = pa.array([_seconds(text) for text in texts], pa.float64())
     bad = np.flatnonzero(~np.isfinite(numbers.to_numpy(zero_copy_only=False)))
     if not len(bad):
         return numbers.to_numpy(zero_copy_only=False), []
@@ -188,7 +185,7 @@ def _text(column: pa.Array) -> pa.Array:
         return pa.array([repr(value).encode() for value in column.to_pylist()], pa.large_binary())
 
 
-def _seconds(text: str | None) -> float | None:
+def _seconds(text: str) -> float | None:
     from datetime import UTC, datetime
 
     if not text:

@@ -114,7 +114,8 @@ def profile_column(name: str, column: pa.Array) -> ColumnProfile:
         return profile("text", f"{distinct} different texts of about {words:.0f} words")
     if distinct > 0.9 * rows and (rows > 50 or _ID_NAME.search(name)):
         return profile("left out", "nearly every row has its own value")
-    return _categorical(name, distinct, missing, f"{distinct} values")
+    what = "one value, or none" if distinct == 1 else f"{distinct} values"
+    return _categorical(name, distinct, missing, what)
 
 
 def _profile_numbers(name: str, values: np.ndarray, distinct: int, missing: int) -> ColumnProfile:
