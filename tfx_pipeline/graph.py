@@ -11,19 +11,19 @@ from typing import Any
 
 from tfx import v1 as tfx
 from tfx.dsl.components.base import base_node
+from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types import standard_artifacts
 
 from tfx_pipeline.components import resolvers
-from tfx_pipeline.components.data_gate.component import DataGate, distribution_config
-from tfx_pipeline.components.evaluator.component import Evaluator, eval_config
-from tfx_pipeline.components.example_gen import make_example_gen
+from tfx_pipeline.components.data_gate.component import DataGate, may_go_on
+from tfx_pipeline.components.evaluator.component import Evaluator
+from tfx_pipeline.components.example_gen.component import make_example_gen
 from tfx_pipeline.components.pusher.component import Pusher
 from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.gates.drift import distribution_config
 from tfx_pipeline.runners import mlmd
 from transform import user_code
-
-from tfx.dsl.experimental.conditionals.conditional import Cond as Conditional
 
 
 def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
@@ -36,8 +36,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     example_gen = make_example_gen(config)
     examples = example_gen.outputs["examples"]
     data_nodes, schema, data_gate = _validate(config, examples)
-    blessed = data_gate.outputs["verdict"].future()[0].property("blessed") == 1
-    with Conditional(blessed):
+    with Cond(may_go_on(data_gate)):
         model_nodes = _train_and_push(config, examples, schema)
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
@@ -71,9 +70,8 @@ def _validate(
             schema_file=str(config.resolve(gate.schema_path))
         )
     else:
-        schema_gen = tfx.components.SchemaGen(
-            statistics=statistics, infer_feature_shape=True, exclude_splits=["val", "eval"]
-        )
+        # From every split: whether a column can be missing is not left to the train split.
+        schema_gen = tfx.components.SchemaGen(statistics=statistics, infer_feature_shape=True)
     schema = schema_gen.outputs["schema"]
     validator = tfx.components.ExampleValidator(statistics=statistics, schema=schema)
     nodes += [schema_gen, validator]
@@ -81,12 +79,16 @@ def _validate(
     if gate.drift:
         previous = tfx.dsl.Resolver(
             strategy_class=resolvers.PreviousStatistics,
-            statistics=tfx.dsl.Channel(type=standard_artifacts.ExampleStatistics),
+            statistics=tfx.dsl.Channel(
+                type=standard_artifacts.ExampleStatistics,
+                producer_component_id="StatisticsGen",
+                output_key="statistics",
+            ),
             current=statistics,
         ).with_id("PreviousStatistics")
         drift = tfx.components.DistributionValidator(
             statistics=statistics,
-            baseline_statistics=previous.outputs["statistics"],
+            baseline_statistics=previous.outputs["statistics"].as_optional(),
             config=distribution_config(gate.drift),
             include_split_pairs=[("train", "train")],
         ).with_id("DriftValidator")
@@ -114,12 +116,19 @@ def _validate(
 def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[base_node.BaseNode]:
     """Features, model, its measure, its push."""
     custom_config = _custom_config(config)
+    analyzer_cache = tfx.dsl.Resolver(
+        strategy_class=resolvers.AnalyzerCache,
+        config=resolvers.analyzer_cache_config(custom_config),
+        cache=tfx.dsl.Channel(type=standard_artifacts.TransformCache),
+        examples=examples,
+    ).with_id("AnalyzerCache")
     transform = tfx.components.Transform(
         examples=examples,
         schema=schema,
         preprocessing_fn="transform.preprocessing.preprocessing_fn",
         # The eval split is the gate's: it is read raw, through the exported model.
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "val"]),
+        analyzer_cache=analyzer_cache.outputs["cache"],
         custom_config=custom_config,
         disable_statistics=True,
     )
@@ -140,11 +149,11 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
         candidate=model,
     ).with_id("LatestBlessedModel")
     evaluator = Evaluator(
+        config,
         examples=examples,
         model=model,
+        schema=schema,
         baseline_model=baseline.outputs["model"],
-        eval_config=eval_config(config),
-        example_splits=["eval"],
     )
     pusher = Pusher(
         model=model,
@@ -153,7 +162,7 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(config.push_dir))
         ),
     )
-    return [transform, trainer, baseline, evaluator, pusher]
+    return [analyzer_cache, transform, trainer, baseline, evaluator, pusher]
 
 
 def _custom_config(config: PipelineConfig) -> dict[str, Any]:

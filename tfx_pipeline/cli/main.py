@@ -14,8 +14,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from tfx_pipeline.cli import check, demo, run, runs
+from tfx_pipeline.cli import check, demo, run, runs, serving
+from tfx_pipeline.doctor import command as doctor
 from tfx_pipeline.errors import INTERRUPTED_EXIT_CODE, AssayError
+from tfx_pipeline.init import command as init
 
 app = typer.Typer(
     name="assay",
@@ -28,17 +30,20 @@ app = typer.Typer(
 )
 
 
-def _register() -> None:
-    app.command()(run.run)
-    app.command()(check.check)
-    app.command()(check.schema)
-    app.command()(runs.runs)
-    app.command()(runs.show)
-    app.command()(runs.diff)
-    app.command()(demo.demo)
-
-
-_register()
+for command in (
+    demo.demo,
+    init.init,
+    check.check,
+    run.run,
+    runs.runs,
+    runs.show,
+    runs.diff,
+    serving.serve,
+    serving.predict,
+    doctor.doctor,
+    check.schema,
+):
+    app.command()(command)
 
 
 @app.callback()

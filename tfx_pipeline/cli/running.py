@@ -51,7 +51,7 @@ def print_verdicts(console: Console, record: RunRecord, *, all_gates: bool) -> N
     """The gates' tables; a data gate that found nothing is left out unless `all_gates`."""
     for node_id, fields in record.verdicts.items():
         verdict = Verdict.from_json(json.dumps(fields))
-        if all_gates or node_id != "DataGate" or verdict.checks:
+        if all_gates or node_id != "DataGate" or verdict.checks or not verdict.blessed:
             console.print(render(verdict))
 
 

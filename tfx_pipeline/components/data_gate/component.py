@@ -5,6 +5,7 @@ from __future__ import annotations
 import tfx.v1 as tfx
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact, component_spec, standard_artifacts
+from tfx.types.channel import Channel
 
 from tfx_pipeline.components.data_gate.executor import BLESSED_PROPERTY, Executor
 from tfx_pipeline.gates.anomalies import FailOn
@@ -72,7 +73,7 @@ class DataGate(base_component.BaseComponent):  # type: ignore[misc]
             fail_on=fail_on,
             drift_anomalies=drift_anomalies,
             skew_anomalies=skew_anomalies,
-            verdict=tfx.types.Channel(type=GateVerdict),
+            verdict=Channel(type=GateVerdict),
         )
         super().__init__(spec=spec)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import tensorflow_data_validation as tfdv
+from tensorflow_data_validation.utils import anomalies_util
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx import types
 from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
@@ -105,4 +105,4 @@ def _read(folder: str) -> anomalies_pb2.Anomalies:
     path = os.path.join(folder, DEFAULT_FILE_NAME)
     if not fileio.exists(path):  # TFDV would read an absent file as no anomalies.
         raise FileNotFoundError(path)
-    return tfdv.load_anomalies_binary(path)
+    return anomalies_util.load_anomalies_binary(path)

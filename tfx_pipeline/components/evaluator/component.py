@@ -8,6 +8,7 @@ import tfx.v1 as tfx
 from tfx.components.evaluator import component as stock
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_component_specs
+from tfx.types.channel import Channel
 
 from tfx_pipeline.components.evaluator.executor import GATE_KEY, Executor
 from tfx_pipeline.config.pipeline import PipelineConfig
@@ -56,8 +57,8 @@ class Evaluator(stock.Evaluator):  # type: ignore[misc]
             baseline_model=baseline_model,
             example_splits=json.dumps(["eval"]),
             eval_config=eval_config(config),
-            evaluation=tfx.types.Channel(type=artifacts.ModelEvaluation),
-            blessing=tfx.types.Channel(type=artifacts.ModelBlessing),
+            evaluation=Channel(type=artifacts.ModelEvaluation),
+            blessing=Channel(type=artifacts.ModelBlessing),
             **{GATE_KEY: config.gates.quality.model_dump_json()},
         )
         # The stock initialiser builds the stock spec, which has no place for the gate's config.

@@ -92,7 +92,13 @@ def go(
 
     if create is None:
         from tfx_pipeline.graph import create_pipeline as create
-    execute(config, options, record, display, create)
+    try:
+        execute(config, options, record, display, create)
+    except AssayError:
+        raise
+    except Exception:
+        log.exception("a defect of Assay")
+        raise
 
 
 @contextlib.contextmanager
@@ -169,7 +175,6 @@ def _recorded(record: RunRecord, config: PipelineConfig) -> Iterator[None]:
         _end(record, config, "failed", error.exit_code, str(error))
         raise
     except BaseException as error:
-        log.exception("a defect of Assay")
         _end(record, config, "failed", 1, f"{type(error).__name__}: {error}")
         raise
     _end(record, config, "complete", 0, "")
@@ -180,6 +185,7 @@ def _end(
 ) -> None:
     record.state, record.exit_code, record.error = state, code, error
     record.ended = records.now()
+    record.seconds = record.seconds or (record.ended - record.started).total_seconds()
     try:
         records.save(record, config.root)
     except AssayError:

@@ -1,0 +1,93 @@
+"""`assay serve` and `assay predict`: serving's own commands, told by the config what to serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving import cli as commands
+
+if TYPE_CHECKING:
+    from tfx_pipeline.config import PipelineConfig
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Config whose pushed model is meant; default: pipeline.yaml here."
+    ),
+]
+
+
+def serve(
+    model_base_path: Annotated[
+        str | None,
+        typer.Argument(help="Folder of version folders; default: where the config pushes to."),
+    ] = None,
+    model_name: Annotated[str, typer.Option(help="Name that requests use.")] = "",
+    config: ConfigOption = None,
+    port: Annotated[int, typer.Option(help="TCP port for gRPC; 0 takes a free one.")] = 8500,
+    file_system_poll_wait_seconds: Annotated[
+        int, typer.Option(help="Seconds between two looks for new versions; 0 looks once.")
+    ] = 1,
+    binary: Annotated[
+        bool, typer.Option("--binary", help="Run the tensorflow_model_server on the PATH.")
+    ] = False,
+) -> None:
+    """Serve a pushed model over gRPC until Ctrl-C, picking up new versions as they appear."""
+    if model_base_path is None:
+        pipeline = _pipeline(config)
+        model_base_path = str(pipeline.push_dir)
+        model_name = model_name or pipeline.model_name
+    commands.serve(
+        model_base_path=model_base_path,
+        model_name=model_name or "default",
+        port=port,
+        file_system_poll_wait_seconds=file_system_poll_wait_seconds,
+        binary=binary,
+    )
+
+
+def predict(
+    rows: Annotated[str, typer.Argument(help="CSV, JSON or JSON lines file; - reads stdin.")],
+    model: Annotated[str, typer.Option(help="The model's name.")] = "",
+    address: Annotated[str, typer.Option(help="The server's host:port.")] = "localhost:8500",
+    model_dir: Annotated[
+        str, typer.Option(help="Folder the model was pushed to; tells the columns' kinds.")
+    ] = "",
+    config: ConfigOption = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(help="COLUMN=int|float|bytes, may be repeated.", metavar="KIND"),
+    ] = None,
+    signature: Annotated[str, typer.Option(help="The signature to run.")] = "serving_default",
+    version: Annotated[int, typer.Option(help="Model version; 0 asks for the latest.")] = 0,
+    limit: Annotated[int, typer.Option(help="Send only the first rows; 0 sends all.")] = 0,
+    timeout: Annotated[float, typer.Option(help="Seconds a request may take.")] = 10.0,
+    output: Annotated[str, typer.Option(help="table, json (a line a row) or csv.")] = "table",
+) -> None:
+    """Send rows to a model server and print its predictions."""
+    if not model or not (model_dir or kinds):
+        pipeline = _pipeline(config) if config or Path("pipeline.yaml").exists() else None
+        if pipeline is not None:
+            model_dir = model_dir or str(pipeline.push_dir)
+            model = model or pipeline.model_name
+    commands.predict(
+        rows=rows,
+        model=model or "default",
+        address=address,
+        model_dir=model_dir,
+        kinds=kinds or [],
+        signature=signature,
+        version=version,
+        limit=limit,
+        timeout=timeout,
+        output=output,
+    )
+
+
+def _pipeline(config: Path | None) -> PipelineConfig:
+    from tfx_pipeline.config import load_config
+
+    return load_config(config or Path("pipeline.yaml"))
