@@ -16,11 +16,14 @@ from trainer.progress import Progress, report
 
 
 class Watch(tf_keras.callbacks.Callback):
-    """Reports progress, and ends the run when the loss is no longer a number.
+    """Reports progress, and ends the run when the loss or a weight is no longer a number.
+
+    The weights are looked at too, because the CPU's ReLU turns NaN into 0: a network whose first
+    kernel is all NaN then answers with a constant, at a finite loss.
 
     Args:
         train: Steps in all and an epoch.
-        explain: Called when the loss is NaN or infinite: what in the data explains it, or "".
+        explain: Called when a number is lost: what in the data explains it, or "".
     """
 
     def __init__(self, train: TrainConfig, explain: Callable[[], str]) -> None:
@@ -37,28 +40,30 @@ class Watch(tf_keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
-        done = min(self._train.steps - epoch * self._train.steps_per_epoch, self._steps)
+        per_epoch = self._train.steps_per_epoch
+        done = min(self._train.steps - epoch * per_epoch, per_epoch)
+        for weight in self.model.trainable_variables:
+            if not tf.reduce_all(tf.math.is_finite(weight)):
+                raise self._lost(f"weights of {weight.name} became NaN or infinite", done)
         self._report(done, float(logs["loss"]), logs.get("val_loss"), epoch_end=True)
-
-    @property
-    def _steps(self) -> int:
-        return self._train.steps_per_epoch
 
     def _report(
         self, done: int, loss: float, val_loss: float | None = None, *, epoch_end: bool = False
     ) -> None:
-        step = self._epoch * self._steps + done
         if not math.isfinite(loss):
-            cause = self._explain() or (
-                f"Lower train.learning_rate (now {self._train.learning_rate:g}), or scale "
-                "numeric features and a regression label with very large values."
-            )
-            raise NodeFailed(
-                f"the training loss became {loss} by step {step} of {self._train.steps}",
-                where="Trainer",
-                hint=cause,
-            )
+            raise self._lost(f"the training loss became {loss}", done)
+        step = self._epoch * self._train.steps_per_epoch + done
         report(Progress(step, self._train.steps, loss, self._epoch + 1, val_loss, epoch_end))
+
+    def _lost(self, what: str, done: int) -> NodeFailed:
+        step = self._epoch * self._train.steps_per_epoch + done
+        cause = self._explain() or (
+            f"Lower train.learning_rate (now {self._train.learning_rate:g}), or scale numeric "
+            "features with very large values."
+        )
+        return NodeFailed(
+            f"{what} by step {step} of {self._train.steps}", where="Trainer", hint=cause
+        )
 
 
 class KeepState(tf_keras.callbacks.Callback):

@@ -54,7 +54,12 @@ class Checkpoints:
         self._state = state
         self._weights = tf.train.Checkpoint(model=model)
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=model, optimizer=optimizer, state=state),
+            tf.train.Checkpoint(
+                model=model,
+                optimizer=optimizer,
+                state=state,
+                random_generators=random_generators(model),
+            ),
             folder,
             max_to_keep=1,
             checkpoint_name="epoch",
@@ -83,7 +88,7 @@ class Checkpoints:
     def restore_best(self) -> None:
         """Puts the best weights back into the model."""
         epoch = int(self._state.best_epoch.numpy())
-        self._weights.restore(self._best(epoch)).assert_existing_objects_matched()
+        self._weights.read(self._best(epoch)).assert_existing_objects_matched()
 
     def _best(self, epoch: int) -> str:
         return os.path.join(self._folder, f"best-{epoch}")
@@ -93,3 +98,13 @@ class Checkpoints:
         for path in tf.io.gfile.glob(os.path.join(self._folder, "best-*")):
             if not os.path.basename(path).startswith(f"best-{best}."):
                 tf.io.gfile.remove(path)
+
+
+def random_generators(model: tf_keras.Model) -> list[tf.random.Generator]:
+    """The random generators of a model's layers (Dropout and its kin), in the layers' order.
+
+    Keras keeps them out of its own checkpoints, under a private name.
+    """
+    owners = [getattr(layer, "_random_generator", None) for layer in model.submodules]
+    found = [getattr(owner, "_generator", None) for owner in owners]
+    return [generator for generator in found if isinstance(generator, tf.random.Generator)]

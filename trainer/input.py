@@ -187,18 +187,19 @@ def _shuffled_gather(split: Split, batch_size: int, seed: int, first: int) -> tf
     features = {name: tf.constant(value) for name, value in split.features.items()}
     label = tf.constant(split.label)
     batches_a_pass = split.rows // batch_size
-    place = tf.range(batch_size, dtype=tf.int64)
+    rows = tf.range(split.rows, dtype=tf.int64)
 
-    def batch(step: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        number, at = step // batches_a_pass, step % batches_a_pass
-        # A random-access permutation: no step has to know the steps before it.
-        index = tf.random.experimental.index_shuffle(
-            at * batch_size + place, seed=tf.stack([seed, number]), max_index=split.rows - 1
-        )
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(rows, seed=tf.stack([seed, number]))
+        full = order[: batches_a_pass * batch_size]
+        return tf.data.Dataset.from_tensor_slices(tf.reshape(full, [-1, batch_size]))
+
+    def batch(index: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         return {name: tf.gather(v, index) for name, v in features.items()}, tf.gather(label, index)
 
-    steps = tf.data.Dataset.range(first, tf.int64.max)
-    return steps.map(batch, num_parallel_calls=1).prefetch(16)
+    passes = tf.data.Dataset.range(first // batches_a_pass, tf.int64.max).flat_map(one_pass)
+    indices = passes.skip(first % batches_a_pass)
+    return indices.map(batch, num_parallel_calls=1).prefetch(16)
 
 
 def _shuffled_stream(split: Split, batch_size: int, seed: int, first: int) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""`run_fn` end to end: it learns what was planted, and what it exports answers as it was trained."""
+"""`run_fn` end to end: it learns what was planted, and its export answers as it was trained."""
 
 from __future__ import annotations
 

@@ -1,0 +1,137 @@
+"""Batches: every row once a pass, an order that depends on (seed, step) alone, clear refusals."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfx_pipeline.errors import ConfigError, DataError
+from trainer import input as trainer_input
+from transform.layout import FeatureSpec
+
+LAYOUT = [
+    FeatureSpec("row_xf", "dense", 1, (1,)),
+    FeatureSpec("words_ids_xf", "bag", 50, (None,), "words_weights_xf"),
+]
+ROWS = 50
+
+
+def parse_spec() -> dict[str, Any]:
+    import tensorflow as tf
+
+    return {
+        "row_xf": tf.io.FixedLenFeature([1], tf.float32),
+        "words_ids_xf": tf.io.VarLenFeature(tf.int64),
+        "words_weights_xf": tf.io.VarLenFeature(tf.float32),
+        "unused_xf": tf.io.FixedLenFeature([1], tf.float32),
+        "label_xf": tf.io.FixedLenFeature([], tf.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two gzipped files; row i has i % 4 words and the label 1000 + i."""
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("Split-train")
+    for part, numbers in enumerate((range(30), range(30, ROWS))):
+        with tf.io.TFRecordWriter(str(folder / f"rows-{part}.gz"), options="GZIP") as writer:
+            for i in numbers:
+                example = tf.train.Example()
+                features = example.features.feature
+                features["row_xf"].float_list.value.append(i)
+                features["words_ids_xf"].int64_list.value.extend(range(1, 1 + i % 4))
+                features["words_weights_xf"].float_list.value.extend([0.5] * (i % 4))
+                features["unused_xf"].float_list.value.append(0)
+                features["label_xf"].float_list.value.append(1000 + i)
+                writer.write(example.SerializeToString())
+    return list(trainer_input.expand([str(folder / "*")]))
+
+
+def split(files: list[str], cache_max_mb: int) -> trainer_input.Split:
+    return trainer_input.read(
+        "train", files, LAYOUT, parse_spec(), cache_max_mb=cache_max_mb, at_least_rows=8
+    )
+
+
+def order(data: trainer_input.Split, first: int, count: int, seed: int = 1) -> list[list[float]]:
+    batches = trainer_input.train_batches(data, 8, seed, first)
+    return [label.numpy()[:, 0].tolist() for _, label in islice(batches, count)]
+
+
+def flat(batches: list[list[float]]) -> list[float]:
+    return [row for batch in batches for row in batch]
+
+
+@pytest.fixture(params=[100, 0], ids=["in_memory", "streamed"])
+def data(request: pytest.FixtureRequest, files: list[str]) -> trainer_input.Split:
+    found = split(files, request.param)
+    assert found.in_memory == bool(request.param)
+    return found
+
+
+def test_a_pass_has_no_row_twice_and_the_next_another_order(data: trainer_input.Split) -> None:
+    first, second = order(data, 0, 6), order(data, 6, 6)
+    for one_pass in (first, second):
+        seen = flat(one_pass)
+        assert len(seen) == 48
+        assert len(set(seen)) == 48
+    assert first != second
+    assert flat(first) != sorted(flat(first))
+
+
+def test_the_order_is_a_function_of_seed_and_step(data: trainer_input.Split) -> None:
+    whole = order(data, 0, 15)
+    assert order(data, 0, 15) == whole
+    assert order(data, 9, 6) == whole[9:]
+    assert order(data, 0, 3, seed=2) != whole[:3]
+
+
+def test_features_stay_with_their_label(data: trainer_input.Split) -> None:
+    features, label = next(iter(trainer_input.train_batches(data, 8, 1, 0)))
+    rows = features["row_xf"].numpy()
+    assert (label.numpy() - rows).tolist() == [[1000.0]] * 8
+    weights = features["words_weights_xf"].numpy().sum(axis=1)
+    np.testing.assert_array_equal(weights, 0.5 * (rows[:, 0] % 4))
+    assert set(features) == {"row_xf", "words_ids_xf", "words_weights_xf"}
+
+
+def test_validation_sees_every_row_once(data: trainer_input.Split) -> None:
+    labels = [label.numpy() for _, label in trainer_input.all_batches(data)]
+    assert np.concatenate(labels)[:, 0].tolist() == [1000.0 + i for i in range(ROWS)]
+
+
+def test_moments_of_a_large_label(data: trainer_input.Split) -> None:
+    mean, std = trainer_input.label_moments(data)
+    assert mean == pytest.approx(1024.5)
+    assert std == pytest.approx(np.std(np.arange(ROWS)))
+
+
+def test_a_batch_larger_than_the_data_names_both_numbers(files: list[str]) -> None:
+    for cache in (100, 0):
+        data = trainer_input.read(
+            "train", files, LAYOUT, parse_spec(), cache_max_mb=cache, at_least_rows=64
+        )
+        with pytest.raises(ConfigError, match="is 64, but split 'train' has only 50 rows"):
+            trainer_input.train_batches(data, 64, 1, 0)
+
+
+def test_an_empty_split(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    file = str(tmp_path / "rows.gz")
+    tf.io.TFRecordWriter(file, options="GZIP").close()
+    with pytest.raises(DataError, match="'val' has 0 rows"):
+        trainer_input.read("val", [file], LAYOUT, parse_spec(), cache_max_mb=1)
+
+
+def test_a_damaged_file_is_named(files: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "rows.gz"
+    file.write_bytes(Path(files[0]).read_bytes()[:80])
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        trainer_input.read("train", [str(file)], LAYOUT, parse_spec(), cache_max_mb=1)
+    assert str(file) in caught.value.where

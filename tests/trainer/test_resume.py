@@ -1,0 +1,117 @@
+"""A run killed by SIGKILL and called again ends with the weights of an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.config import EarlyStopping, ModelConfig, TrainConfig
+from trainer.progress import Progress, listen
+
+ROOT = Path(__file__).parents[2]
+# Dropout has random state, early stopping has memory, the last epoch is shorter: all must survive.
+MODEL = ModelConfig(hidden_units=[16], dropout=0.2)
+TRAIN = TrainConfig(
+    steps=130,
+    steps_per_epoch=30,
+    batch_size=64,
+    learning_rate=0.01,
+    early_stopping=EarlyStopping(patience_epochs=50),
+)
+
+KILLED = """
+import json, os, signal, sys
+from types import SimpleNamespace
+from trainer.progress import listen
+from trainer.run import run_fn
+def die(progress):
+    if progress.step >= 75:
+        os.kill(os.getpid(), signal.SIGKILL)
+with listen(die):
+    run_fn(SimpleNamespace(**json.load(open(sys.argv[1]))))
+"""
+
+
+def run(fn_args: Any) -> list[Progress]:
+    from trainer.run import run_fn
+
+    heard: list[Progress] = []
+    with listen(heard.append):
+        run_fn(fn_args)
+    return heard
+
+
+def weights(fn_args: Any) -> list[Any]:
+    import tf_keras
+
+    return tf_keras.models.load_model(f"{fn_args.model_run_dir}/keras_model.h5").get_weights()
+
+
+@pytest.mark.slow
+def test_resume_after_sigkill(binary: Any, tmp_path: Path) -> None:
+    undisturbed = binary.fn_args(tmp_path / "undisturbed", MODEL, TRAIN)
+    assert run(undisturbed)[0].epoch == 1
+
+    killed = binary.fn_args(tmp_path / "killed", MODEL, TRAIN)
+    given = tmp_path / "fn_args.json"
+    given.write_text(json.dumps(vars(killed)))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(given)], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    assert not Path(killed.serving_model_dir).exists()
+    # Another kill, in the middle of an export, would leave this behind.
+    leftover = Path(f"{killed.serving_model_dir}.unfinished")
+    leftover.mkdir(parents=True)
+    (leftover / "saved_model.pb").write_bytes(b"half")
+
+    heard = run(killed)
+    assert heard[0].epoch == 3
+    assert [p.step for p in heard if p.epoch_end] == [90, 120, 130]
+    assert not leftover.exists()
+    for one, other in zip(weights(undisturbed), weights(killed), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.slow
+def test_a_finished_run_only_exports_again(binary: Any, tmp_path: Path) -> None:
+    fn_args = binary.fn_args(tmp_path, MODEL, TRAIN.model_copy(update={"steps": 60}))
+    run(fn_args)
+    before = weights(fn_args)
+    assert run(fn_args) == []
+    for one, other in zip(before, weights(fn_args), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.slow
+def test_early_stopping_keeps_the_best_weights(binary: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    # So large a step that the validation loss does not go down for long.
+    train = TRAIN.model_copy(
+        update={
+            "steps": 3000,
+            "learning_rate": 0.5,
+            "early_stopping": EarlyStopping(patience_epochs=2),
+        }
+    )
+    fn_args = binary.fn_args(tmp_path, MODEL, train)
+    heard = [p for p in run(fn_args) if p.epoch_end]
+    losses = [p.val_loss for p in heard]
+    best = losses.index(min(losses))
+    assert heard[-1].step < 3000
+    assert len(losses) == best + 1 + 2
+    assert best < len(losses) - 1
+
+    examples = binary.examples("val", 200, label=False)
+    served = tf.saved_model.load(fn_args.serving_model_dir).signatures["serving_default"]
+    p = served(examples=tf.constant(examples))["predictions"].numpy()[:, 0]
+    truth = binary.raw["val"]["sold"] == "yes"
+    loss = tf.keras.losses.binary_crossentropy(truth.astype("float32"), p).numpy()
+    assert loss == pytest.approx(losses[best], rel=1e-3)
