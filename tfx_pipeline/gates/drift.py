@@ -20,7 +20,7 @@ def distribution_config(
             Jensen-Shannon divergence (numeric).
 
     Returns:
-        What `tfx.components.DistributionValidator(config=...)` takes. For drift, its baseline is
+        What `tfx.components.DistributionValidator(config=...)` (not in `tfx.v1`) takes. For drift, its baseline is
         an earlier run's statistics (`include_split_pairs=[("train", "train")]`); for skew, the same
         run's (`include_split_pairs=[("eval", "train")]`).
     """

@@ -15,6 +15,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.api import types
@@ -92,7 +93,7 @@ class SummariseSlices(beam.DoFn):  # type: ignore[misc]
         pairs = {
             name: (
                 np.asarray(labels if one else labels[name]),
-                np.asarray((predictions if one else predictions[name])[output]),
+                _output(predictions if one else predictions[name], output),
             )
             for name, output in self._models.items()
         }
@@ -107,6 +108,11 @@ class SummariseSlices(beam.DoFn):  # type: ignore[misc]
                     for name, (label, prediction) in pairs.items()
                 },
             }
+
+
+def _output(predictions: Any, name: str) -> npt.NDArray[Any]:
+    """One output of a model; of a model with one output, TFMA hands over that alone."""
+    return np.asarray(predictions[name] if isinstance(predictions, dict) else predictions)
 
 
 def _slices(

@@ -1,0 +1,171 @@
+"""The quality gate on real TFMA results: every reason to refuse, and what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfx_pipeline.components.evaluator.executor import judge_evaluation
+from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.gates.verdict import Verdict
+
+pytestmark = pytest.mark.slow
+
+Config = Callable[..., PipelineConfig]
+Evaluate = Callable[..., tuple[Verdict, Any]]
+
+
+def test_a_good_model_is_blessed_with_every_metric_of_its_task(
+    config: Config, evaluate: Evaluate
+) -> None:
+    thresholds = [{"metric": "auc", "min": 0.9}, {"metric": "log_loss", "max": 0.6}]
+    verdict, _ = evaluate(config(thresholds=thresholds, slices=[["group"]]))
+    assert verdict.blessed and not verdict.failed
+    overall = verdict.metrics["overall"]
+    assert set(overall) == {
+        *("auc", "auc_pr", "accuracy", "precision", "recall", "log_loss", "calibration"),
+        "example_count",
+    }
+    assert overall["example_count"] == 300
+    assert verdict.metrics["group=tiny"]["example_count"] == 5
+    # Slices are measured and shown even where no threshold holds on them.
+    assert verdict.metrics["group=tiny"]["auc"] is None
+
+
+def test_a_bad_model_is_refused_by_how_much(config: Config, evaluate: Evaluate) -> None:
+    verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "min": 0.9}]), "bad")
+    (check,) = verdict.failed
+    assert check.what == "auc" and check.slice == "overall" and check.threshold == ">= 0.9"
+    assert isinstance(check.measured, float) and check.margin == check.measured - 0.9 < -0.5
+
+
+def test_no_threshold_refuses(config: Config, evaluate: Evaluate) -> None:
+    verdict, _ = evaluate(config())
+    assert not verdict.blessed and "no threshold" in verdict.reason
+    assert verdict.metrics["overall"]["auc"] is not None
+
+
+def test_no_examples_refuse(config: Config, evaluate: Evaluate, small: Any) -> None:
+    gate = config(thresholds=[{"metric": "auc", "min": 0.1, "max_regression": 0.1}])
+    verdict, _ = evaluate(gate, examples=small.empty_examples)
+    assert not verdict.blessed
+    assert {check.reason for check in verdict.failed} == {"no examples"}
+
+
+def test_a_slice_that_cannot_be_measured_refuses(config: Config, evaluate: Evaluate) -> None:
+    gate = {"thresholds": [{"metric": "auc", "min": 0.5, "slices": True}], "slices": [["group"]]}
+    verdict, _ = evaluate(config(**gate))
+    (check,) = verdict.failed
+    assert check.slice == "group=tiny" and "one class" in check.reason
+
+
+def test_a_slice_below_min_slice_examples_is_reported_only(
+    config: Config, evaluate: Evaluate
+) -> None:
+    gate = {"thresholds": [{"metric": "auc", "min": 0.5, "slices": True}], "slices": [["group"]]}
+    verdict, _ = evaluate(config(**gate, min_slice_examples=6))
+    assert verdict.blessed
+    excused = [check for check in verdict.checks if check.slice == "group=tiny"]
+    assert len(excused) == 1 and "min_slice_examples" in excused[0].reason
+
+
+def test_predictions_that_are_nan_refuse(config: Config, evaluate: Evaluate) -> None:
+    verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "min": 0.0}]), "nan")
+    (check,) = verdict.failed
+    assert check.measured is None and "not a number" in check.reason
+
+
+def test_the_first_model_has_no_baseline_yet(config: Config, evaluate: Evaluate) -> None:
+    verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "max_regression": 0.01}]))
+    assert verdict.blessed and verdict.checks[0].reason == "no baseline yet"
+
+
+def test_a_worse_model_than_the_last_is_refused(config: Config, evaluate: Evaluate) -> None:
+    names = ["auc", "log_loss", "calibration"]  # Better is higher, lower, nearer to 1.
+    gate = config(thresholds=[{"metric": name, "max_regression": 0.01} for name in names])
+    verdict, blessing = evaluate(gate, "bad", baseline="good")
+    assert [check.what for check in verdict.failed] == names
+    for check in verdict.failed:
+        assert check.baseline == verdict.baseline_metrics["overall"][check.what]
+        assert check.margin is not None and check.margin < 0
+        assert "worse than the last" in check.reason
+    assert blessing.get_int_custom_property("baseline_model_id") == 3
+
+
+def test_a_better_model_than_the_last_is_blessed(config: Config, evaluate: Evaluate) -> None:
+    gate = config(thresholds=[{"metric": "auc", "max_regression": 0.0}])
+    verdict, _ = evaluate(gate, "good", baseline="bad")
+    assert verdict.blessed and (verdict.checks[0].margin or 0) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("task", "thresholds"),
+    [
+        ("multiclass", [{"metric": "accuracy", "min": 0.6}, {"metric": "log_loss", "max": 0.9}]),
+        ("regression", [{"metric": "rmse", "max": 0.6}, {"metric": "r2", "min": 0.7}]),
+    ],
+)
+def test_other_tasks(
+    config: Config, evaluate: Evaluate, task: str, thresholds: list[dict[str, Any]]
+) -> None:
+    gate = config(task, thresholds=thresholds)
+    assert evaluate(gate)[0].blessed
+    assert len(evaluate(gate, "bad")[0].failed) == 2
+
+
+def test_unreadable_results_refuse(config: Config, tmp_path: Path) -> None:
+    gate = config(thresholds=[{"metric": "auc", "min": 0.0}]).gates.quality
+    for name in ("metrics", "validations"):
+        (tmp_path / f"{name}-00000-of-00001.tfrecord").write_bytes(b"not a record at all")
+    verdict = judge_evaluation(gate, str(tmp_path))
+    assert not verdict.blessed and "cannot be read" in verdict.reason
+    verdict = judge_evaluation(gate, str(tmp_path / "absent"))
+    assert not verdict.blessed
+
+
+def test_metrics_agree_with_stock_tfma(config: Config, evaluate: Evaluate, small: Any) -> None:
+    import tensorflow_model_analysis as tfma
+    from tensorflow_model_analysis.metrics import metric_types
+
+    import tensorflow as tf
+
+    verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "min": 0.9}]))
+    path = str(small.examples / "Split-eval" / "data.gz")
+    rows = list(tf.data.TFRecordDataset(path, compression_type="GZIP").as_numpy_iterator())
+    model = tf.saved_model.load(str(small.model("binary", "good") / "Format-Serving"))
+    predictions = model.signatures["serving_default"](tf.constant(rows))["predictions"].numpy()
+    labels = model.signatures["transform_features"](tf.constant(rows))["label_xf"].numpy()
+    for stock, name, tolerance in (
+        (tfma.metrics.AUC(name="m"), "auc", 1e-3),
+        (tfma.metrics.BinaryAccuracy(name="m"), "accuracy", 1e-9),
+        (tfma.metrics.Precision(name="m"), "precision", 1e-9),
+        (tfma.metrics.Recall(name="m"), "recall", 1e-9),
+        (tfma.metrics.BinaryCrossEntropy(name="m"), "log_loss", 1e-5),
+    ):
+        result = _stock(stock, metric_types, labels, predictions)
+        assert verdict.metrics["overall"][name] == pytest.approx(result, abs=tolerance), name
+
+
+def _stock(metric: Any, metric_types: Any, labels: Any, predictions: Any) -> float:
+    values: dict[Any, Any] = {}
+    for computation in metric.computations():
+        if isinstance(computation, metric_types.MetricComputation):
+            combiner = computation.combiner
+            combiner.setup()
+            state = combiner.create_accumulator()
+            for label, prediction in zip(labels, predictions, strict=True):
+                state = combiner.add_input(
+                    state,
+                    metric_types.StandardMetricInputs(
+                        label=np.asarray(label), prediction=np.asarray(prediction),
+                        example_weight=np.array([1.0]),
+                    ),
+                )  # fmt: skip
+            values.update(combiner.extract_output(state))
+        else:
+            values.update(computation.result(values))
+    return float(next(v for k, v in values.items() if k.name == "m"))
