@@ -83,10 +83,10 @@ def _table(
     config: PipelineConfig, rows: list[dict[str, Any]], answer: dict[str, np.ndarray[Any, Any]]
 ) -> Table:
     label = config.data.label
-    names = [n for n in config.features.columns if any(r.get(n) is not None for r in rows)]
-    first = [n for n in (label.of, *config.gates.quality.slices[0:1]) if n]
-    del first
-    shown = names[:_SHOWN_COLUMNS]
+    # What the label is made from and what the gate slices by say most about a row.
+    telling = [label.of, *(key for keys in config.gates.quality.slices for key in keys)]
+    names = dict.fromkeys(name for name in (*telling, *config.features.columns) if name)
+    shown = [n for n in names if any(r.get(n) is not None for r in rows)][:_SHOWN_COLUMNS]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in (*shown, "prediction", "truth"):
         table.add_column(name, justify="right", overflow="fold")
