@@ -134,9 +134,7 @@ def _save_model(folder: Path, task: str, quality: str) -> None:
     slope = {"good": 1.0, "bad": -1.0, "nan": float("nan")}[quality]
     spec = {
         "x": tf.io.FixedLenFeature([1], tf.float32),
-        f"y_{task}": tf.io.FixedLenFeature(
-            [1], tf.float32 if task == "regression" else tf.string
-        ),
+        f"y_{task}": tf.io.FixedLenFeature([1], tf.float32 if task == "regression" else tf.string),
     }
 
     class Model(tf.Module):  # type: ignore[misc]

@@ -104,7 +104,8 @@ def judge(tmp_path: Path) -> Judge:
         output = _artifact(GateVerdict, tmp_path / "verdict")
         Executor().Do(inputs, {"verdict": [output]}, {"fail_on": fail_on})
         verdict = read_verdict(output.uri)
-        assert verdict is not None and output.blessed == int(verdict.blessed)
+        assert verdict is not None
+        assert output.blessed == int(verdict.blessed)
         return verdict, output
 
     return run
@@ -112,7 +113,8 @@ def judge(tmp_path: Path) -> Judge:
 
 def test_sound_data_are_blessed(judge: Judge) -> None:
     verdict, _ = judge(_frame(0), _frame(1))
-    assert verdict.blessed and verdict.checks == []
+    assert verdict.blessed
+    assert verdict.checks == []
 
 
 def test_an_anomaly_names_column_split_severity_expected_and_found(judge: Judge) -> None:
@@ -122,16 +124,20 @@ def test_an_anomaly_names_column_split_severity_expected_and_found(judge: Judge)
     verdict, _ = judge(_frame(0), odd)
     kind, size = verdict.failed
     assert (kind.what, kind.slice, kind.severity) == ("kind", "eval", "error")
-    assert "one of a, b" in kind.threshold and "surprise" in str(kind.measured)
+    assert "one of a, b" in kind.threshold
+    assert "surprise" in str(kind.measured)
     assert "surprise" in kind.reason
-    assert size.what == "size" and "in [-10, 10]" in size.threshold and "in [4" in str(size.measured)
+    assert size.what == "size"
+    assert "in [-10, 10]" in size.threshold
+    assert "in [4" in str(size.measured)
 
 
 def test_a_missing_and_a_new_column(judge: Judge) -> None:
     other = _frame(0).drop(columns="size").assign(extra="z")
     verdict, _ = judge(other, _frame(1))
     by_column = {check.what: check for check in verdict.checks}
-    assert by_column["size"].measured == "no such column" and not by_column["size"].passed
+    assert by_column["size"].measured == "no such column"
+    assert not by_column["size"].passed
     assert by_column["extra"].threshold == "no such column"
 
 
@@ -157,7 +163,9 @@ def test_no_split_refuses() -> None:
 
 def test_never_reports_only(judge: Judge) -> None:
     verdict, _ = judge(_frame(0).drop(columns="size"), _frame(1), "never")
-    assert verdict.blessed and verdict.checks and "never" in verdict.reason
+    assert verdict.blessed
+    assert verdict.checks
+    assert "never" in verdict.reason
 
 
 LIMITS = {"kind": DriftLimit(linf=0.1), "size": DriftLimit(jensen_shannon=0.1)}
@@ -167,8 +175,11 @@ def test_drift_against_the_last_run(judge: Judge) -> None:
     verdict, _ = judge(_frame(0), _frame(1), drift=LIMITS, before=_frame(2, 3.0, 0.9))
     assert [check.what for check in verdict.failed] == ["kind", "size"]
     for check in verdict.failed:
-        assert check.threshold == "drift <= 0.1" and check.margin is not None
-        assert isinstance(check.measured, float) and check.measured > 0.1 and check.margin < 0
+        assert check.threshold == "drift <= 0.1"
+        assert check.margin is not None
+        assert isinstance(check.measured, float)
+        assert check.measured > 0.1
+        assert check.margin < 0
 
 
 def test_no_drift_is_measured_and_passes(judge: Judge) -> None:
@@ -193,9 +204,11 @@ def test_skew_between_training_and_evaluation(judge: Judge) -> None:
 
 def test_a_comparison_that_cannot_be_made_refuses(judge: Judge) -> None:
     verdict, _ = judge(_frame(0), _frame(1), skew={"absent": DriftLimit(linf=0.1)})
-    assert not verdict.blessed and "could not be done" in verdict.failed[0].reason
+    assert not verdict.blessed
+    assert "could not be done" in verdict.failed[0].reason
 
 
 def test_anomalies_that_cannot_be_read_refuse(judge: Judge) -> None:
     verdict, _ = judge(_frame(0), _frame(1), break_files=True)
-    assert not verdict.blessed and "cannot be read" in verdict.reason
+    assert not verdict.blessed
+    assert "cannot be read" in verdict.reason

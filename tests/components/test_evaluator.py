@@ -24,7 +24,8 @@ def test_a_good_model_is_blessed_with_every_metric_of_its_task(
 ) -> None:
     thresholds = [{"metric": "auc", "min": 0.9}, {"metric": "log_loss", "max": 0.6}]
     verdict, _ = evaluate(config(thresholds=thresholds, slices=[["group"]]))
-    assert verdict.blessed and not verdict.failed
+    assert verdict.blessed
+    assert not verdict.failed
     overall = verdict.metrics["overall"]
     assert set(overall) == {
         *("auc", "auc_pr", "accuracy", "precision", "recall", "log_loss", "calibration"),
@@ -39,13 +40,17 @@ def test_a_good_model_is_blessed_with_every_metric_of_its_task(
 def test_a_bad_model_is_refused_by_how_much(config: Config, evaluate: Evaluate) -> None:
     verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "min": 0.9}]), "bad")
     (check,) = verdict.failed
-    assert check.what == "auc" and check.slice == "overall" and check.threshold == ">= 0.9"
-    assert isinstance(check.measured, float) and check.margin == check.measured - 0.9 < -0.5
+    assert check.what == "auc"
+    assert check.slice == "overall"
+    assert check.threshold == ">= 0.9"
+    assert isinstance(check.measured, float)
+    assert check.margin == check.measured - 0.9 < -0.5
 
 
 def test_no_threshold_refuses(config: Config, evaluate: Evaluate) -> None:
     verdict, _ = evaluate(config())
-    assert not verdict.blessed and "no threshold" in verdict.reason
+    assert not verdict.blessed
+    assert "no threshold" in verdict.reason
     assert verdict.metrics["overall"]["auc"] is not None
 
 
@@ -60,7 +65,8 @@ def test_a_slice_that_cannot_be_measured_refuses(config: Config, evaluate: Evalu
     gate = {"thresholds": [{"metric": "auc", "min": 0.5, "slices": True}], "slices": [["group"]]}
     verdict, _ = evaluate(config(**gate))
     (check,) = verdict.failed
-    assert check.slice == "group=tiny" and "one class" in check.reason
+    assert check.slice == "group=tiny"
+    assert "one class" in check.reason
 
 
 def test_a_slice_below_min_slice_examples_is_reported_only(
@@ -70,18 +76,21 @@ def test_a_slice_below_min_slice_examples_is_reported_only(
     verdict, _ = evaluate(config(**gate, min_slice_examples=6))
     assert verdict.blessed
     excused = [check for check in verdict.checks if check.slice == "group=tiny"]
-    assert len(excused) == 1 and "min_slice_examples" in excused[0].reason
+    assert len(excused) == 1
+    assert "min_slice_examples" in excused[0].reason
 
 
 def test_predictions_that_are_nan_refuse(config: Config, evaluate: Evaluate) -> None:
     verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "min": 0.0}]), "nan")
     (check,) = verdict.failed
-    assert check.measured is None and "not a number" in check.reason
+    assert check.measured is None
+    assert "not a number" in check.reason
 
 
 def test_the_first_model_has_no_baseline_yet(config: Config, evaluate: Evaluate) -> None:
     verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "max_regression": 0.01}]))
-    assert verdict.blessed and verdict.checks[0].reason == "no baseline yet"
+    assert verdict.blessed
+    assert verdict.checks[0].reason == "no baseline yet"
 
 
 def test_a_worse_model_than_the_last_is_refused(config: Config, evaluate: Evaluate) -> None:
@@ -91,7 +100,8 @@ def test_a_worse_model_than_the_last_is_refused(config: Config, evaluate: Evalua
     assert [check.what for check in verdict.failed] == names
     for check in verdict.failed:
         assert check.baseline == verdict.baseline_metrics["overall"][check.what]
-        assert check.margin is not None and check.margin < 0
+        assert check.margin is not None
+        assert check.margin < 0
         assert "worse than the last" in check.reason
     assert blessing.get_int_custom_property("baseline_model_id") == 3
 
@@ -99,7 +109,8 @@ def test_a_worse_model_than_the_last_is_refused(config: Config, evaluate: Evalua
 def test_a_better_model_than_the_last_is_blessed(config: Config, evaluate: Evaluate) -> None:
     gate = config(thresholds=[{"metric": "auc", "max_regression": 0.0}])
     verdict, _ = evaluate(gate, "good", baseline="bad")
-    assert verdict.blessed and (verdict.checks[0].margin or 0) > 0.5
+    assert verdict.blessed
+    assert (verdict.checks[0].margin or 0) > 0.5
 
 
 @pytest.mark.parametrize(
@@ -122,16 +133,16 @@ def test_unreadable_results_refuse(config: Config, tmp_path: Path) -> None:
     for name in ("metrics", "validations"):
         (tmp_path / f"{name}-00000-of-00001.tfrecord").write_bytes(b"not a record at all")
     verdict = judge_evaluation(gate, str(tmp_path))
-    assert not verdict.blessed and "cannot be read" in verdict.reason
+    assert not verdict.blessed
+    assert "cannot be read" in verdict.reason
     verdict = judge_evaluation(gate, str(tmp_path / "absent"))
     assert not verdict.blessed
 
 
 def test_metrics_agree_with_stock_tfma(config: Config, evaluate: Evaluate, small: Any) -> None:
+    import tensorflow as tf
     import tensorflow_model_analysis as tfma
     from tensorflow_model_analysis.metrics import metric_types
-
-    import tensorflow as tf
 
     verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "min": 0.9}]))
     path = str(small.examples / "Split-eval" / "data.gz")

@@ -61,9 +61,7 @@ def _push_some(model: Path, base: Path, name: str, count: int) -> None:
 def test_many_processes_never_share_a_number(model: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     context = multiprocessing.get_context("fork")
-    pushers = [
-        context.Process(target=_push_some, args=(model, base, str(i), 5)) for i in range(8)
-    ]
+    pushers = [context.Process(target=_push_some, args=(model, base, str(i), 5)) for i in range(8)]
     for pusher in pushers:
         pusher.start()
     for pusher in pushers:
@@ -72,7 +70,9 @@ def test_many_processes_never_share_a_number(model: Path, tmp_path: Path) -> Non
     pushed = [entry for entry in base.iterdir() if entry.name.isdecimal()]
     assert len(pushed) == 40
     assert all((version / "saved_model.pb").exists() for version in pushed)
-    assert {versions._push_id(v) for v in pushed} == {f"{i}-{n}" for i in range(8) for n in range(5)}
+    assert {versions._push_id(v) for v in pushed} == {
+        f"{i}-{n}" for i in range(8) for n in range(5)
+    }
     assert _hidden(base) == []
 
 
@@ -89,7 +89,8 @@ def test_a_kill_before_the_rename_leaves_no_version_and_is_swept(
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    assert len(_hidden(base)) == 1 and versions._versions(base) == []
+    assert len(_hidden(base)) == 1
+    assert versions._versions(base) == []
     version = versions.publish(model, base, push_id="alive")
     assert [entry.name for entry in base.iterdir()] == [version.name]
 

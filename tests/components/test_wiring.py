@@ -35,7 +35,9 @@ def _pipeline(root: Path, config: PipelineConfig, examples: Path, schema: Path, 
         artifact_type=kinds.Examples,
         properties={"split_names": json.dumps(["train", "eval"])},
     ).with_id("Examples")
-    schema_in = tfx.dsl.Importer(source_uri=str(schema), artifact_type=kinds.Schema).with_id("Schema")
+    schema_in = tfx.dsl.Importer(source_uri=str(schema), artifact_type=kinds.Schema).with_id(
+        "Schema"
+    )
     statistics = tfx.components.StatisticsGen(examples=examples_in.outputs["result"])
     previous = tfx.dsl.Resolver(
         strategy_class=PreviousStatistics,
@@ -61,8 +63,10 @@ def _pipeline(root: Path, config: PipelineConfig, examples: Path, schema: Path, 
         schema=schema_in.outputs["result"],
         drift_anomalies=drift.outputs["anomalies"],
     )
-    with tfx.dsl.experimental.Cond(may_go_on(gate)):
-        trainer = tfx.dsl.Importer(source_uri=str(model), artifact_type=kinds.Model).with_id("Model")
+    with tfx.dsl.Cond(may_go_on(gate)):
+        trainer = tfx.dsl.Importer(source_uri=str(model), artifact_type=kinds.Model).with_id(
+            "Model"
+        )
         blessed = tfx.dsl.Resolver(
             strategy_class=LatestBlessedBefore,
             model=tfx.dsl.Channel(type=kinds.Model),
@@ -142,7 +146,9 @@ def test_runs_one_after_the_other(
     # The first run: no baseline anywhere, and the model goes out.
     assert set(run("good").values()) == {"new"}
     verdict = read_verdict(str(_last(tmp_path, "Evaluator", "blessing")))
-    assert verdict is not None and verdict.blessed and verdict.baseline == ""
+    assert verdict is not None
+    assert verdict.blessed
+    assert verdict.baseline == ""
     assert len(list((tmp_path / "serving").iterdir())) == 1
 
     # The second, unchanged: the resolvers find what they found, and everything is cached.
@@ -152,9 +158,11 @@ def test_runs_one_after_the_other(
 
     # A new model is compared with the blessed one, refused, and not pushed.
     third = run("bad")
-    assert third["DataGate"] == "cached" and third["Evaluator"] == "new"
+    assert third["DataGate"] == "cached"
+    assert third["Evaluator"] == "new"
     verdict = read_verdict(str(_last(tmp_path, "Evaluator", "blessing")))
-    assert verdict is not None and not verdict.blessed
+    assert verdict is not None
+    assert not verdict.blessed
     assert verdict.baseline == str(small.model("binary", "good"))
     assert len(list((tmp_path / "serving").iterdir())) == 1
 
@@ -167,6 +175,8 @@ def test_runs_one_after_the_other(
     text = (small.schema / "schema.pbtxt").read_text().replace('value: "tiny"', "")
     (narrow / "schema.pbtxt").write_text(text)
     last = run("good", narrow)
-    assert last["DataGate"] == "new" and not {"Evaluator", "Pusher"} & set(last)
+    assert last["DataGate"] == "new"
+    assert not {"Evaluator", "Pusher"} & set(last)
     verdict = read_verdict(str(_last(tmp_path, "DataGate", "verdict")))
-    assert verdict is not None and [check.what for check in verdict.failed] == ["group", "group"]
+    assert verdict is not None
+    assert [check.what for check in verdict.failed] == ["group", "group"]

@@ -176,4 +176,3 @@ def _config(execution: metadata_store_pb2.Execution) -> str:
         if "custom_config" in properties:
             return properties["custom_config"].string_value
     return ""
-

@@ -20,9 +20,10 @@ def distribution_config(
             Jensen-Shannon divergence (numeric).
 
     Returns:
-        What `tfx.components.DistributionValidator(config=...)` (not in `tfx.v1`) takes. For drift, its baseline is
-        an earlier run's statistics (`include_split_pairs=[("train", "train")]`); for skew, the same
-        run's (`include_split_pairs=[("eval", "train")]`).
+        What `tfx.components.DistributionValidator(config=...)` takes (`tfx.v1` lacks the class).
+        For drift, its baseline is an earlier run's statistics, with
+        `include_split_pairs=[("train", "train")]`; for skew, the same run's, with
+        `include_split_pairs=[("eval", "train")]`.
     """
     from tfx.proto import distribution_validator_pb2
 

@@ -65,7 +65,8 @@ def summarise(task: Task, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> 
         ValueError: The predictions' shape is not the task's.
     """
     label = np.asarray(labels, np.float64).reshape(-1)
-    prediction = np.asarray(predictions, np.float64).reshape(len(label), -1)
+    prediction = np.asarray(predictions, np.float64)
+    prediction = prediction.reshape(len(label), math.prod(prediction.shape[1:]))
     outputs = prediction.shape[1]
     if len(label) and (outputs < 2 if task == "multiclass" else outputs != 1):
         raise ValueError(f"a {task} model gives {outputs} predictions a row")

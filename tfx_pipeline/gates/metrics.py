@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from tfx_pipeline.config.gates import DriftLimit, MetricThreshold
@@ -94,7 +95,7 @@ def _check_threshold(threshold: MetricThreshold, task: str, where: str) -> None:
         )
 
 
-def _check_column(name: str, columns: dict[str, object] | dict[str, str], where: str) -> None:
+def _check_column(name: str, columns: Mapping[str, str], where: str) -> None:
     if name not in columns:
         raise ConfigError(
             f"column {name!r} is not read: it is no feature and no label",

@@ -173,7 +173,8 @@ def _unmeasured(metric: str, value: float | None, metrics: dict[str, float]) -> 
     if value is None:
         return f"{metric} is missing from the results"
     if not math.isfinite(value):
-        return f"{metric} is not a number on {int(metrics[EXAMPLE_COUNT])} rows: {_why(metric, metrics)}"
+        rows = int(metrics[EXAMPLE_COUNT])
+        return f"{metric} is not a number on {rows} rows: {_why(metric, metrics)}"
     return ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import tfx.v1 as tfx
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact, component_spec, standard_artifacts
@@ -15,14 +17,16 @@ class GateVerdict(tfx.dsl.Artifact):  # type: ignore[misc]
     """A gate's decision: `verdict.json`, and `blessed` (1 or 0) for conditions in the graph."""
 
     TYPE_NAME = "GateVerdict"
-    PROPERTIES = {BLESSED_PROPERTY: artifact.Property(type=artifact.PropertyType.INT)}
+    PROPERTIES: ClassVar[dict[str, Any]] = {
+        BLESSED_PROPERTY: artifact.Property(type=artifact.PropertyType.INT)
+    }
 
 
 class DataGateSpec(component_spec.ComponentSpec):  # type: ignore[misc]
     """Inputs, outputs and parameters of DataGate."""
 
-    PARAMETERS = {"fail_on": component_spec.ExecutionParameter(type=str)}
-    INPUTS = {
+    PARAMETERS: ClassVar[dict[str, Any]] = {"fail_on": component_spec.ExecutionParameter(type=str)}
+    INPUTS: ClassVar[dict[str, Any]] = {
         "anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
         "drift_anomalies": component_spec.ChannelParameter(
             type=standard_artifacts.ExampleAnomalies, optional=True
@@ -33,7 +37,9 @@ class DataGateSpec(component_spec.ComponentSpec):  # type: ignore[misc]
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
     }
-    OUTPUTS = {"verdict": component_spec.ChannelParameter(type=GateVerdict)}
+    OUTPUTS: ClassVar[dict[str, Any]] = {
+        "verdict": component_spec.ChannelParameter(type=GateVerdict)
+    }
 
 
 class DataGate(base_component.BaseComponent):  # type: ignore[misc]
@@ -42,7 +48,7 @@ class DataGate(base_component.BaseComponent):  # type: ignore[misc]
     A refusal is no failure: the node ends well and its verdict has `blessed` 0. What must not run
     then stands inside a condition, which plain TFX evaluates::
 
-        with tfx.dsl.experimental.Cond(may_go_on(gate)):
+        with tfx.dsl.Cond(may_go_on(gate)):
             ...
 
     Args:

@@ -26,7 +26,7 @@ _NO_BASELINE = 2  # What DistributionValidator's `blessed` says when it had noth
 class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
     """Judges one run's data."""
 
-    def Do(  # noqa: N802 (TFX's name)
+    def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
@@ -52,7 +52,7 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
                 for artifact in input_dict.get(f"{source}_anomalies") or []:
                     found += _against_distribution(source, artifact)
             verdict = judge_anomalies(found, fail_on, subject=subject)
-        except Exception as error:  # Whatever is wrong with the files, the gate must stay shut.
+        except Exception as error:  # noqa: BLE001 (whatever is wrong, the gate stays shut)
             verdict = Verdict(
                 gate="data",
                 blessed=False,
@@ -75,9 +75,7 @@ def _against_schema(input_dict: dict[str, list[types.Artifact]]) -> list[SplitAn
             split=split,
             anomalies=_read(os.path.join(artifact.uri, f"Split-{split}")),
             schema=schema,
-            statistics=stats_artifact_utils.load_statistics(statistics, split)
-            .proto()
-            .datasets[0],
+            statistics=stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0],
         )
         for split in artifact_utils.decode_split_names(artifact.split_names)
     ]

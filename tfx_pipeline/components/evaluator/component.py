@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any, ClassVar
 
 import tfx.v1 as tfx
 from tfx.components.evaluator import component as stock
@@ -18,7 +19,7 @@ from tfx_pipeline.gates.eval_config import eval_config
 class EvaluatorSpec(standard_component_specs.EvaluatorSpec):  # type: ignore[misc]
     """The stock spec, and the gate's own config, of which TFMA's cannot say everything."""
 
-    PARAMETERS = {
+    PARAMETERS: ClassVar[dict[str, Any]] = {
         **standard_component_specs.EvaluatorSpec.PARAMETERS,
         GATE_KEY: component_spec.ExecutionParameter(type=str),
     }

@@ -26,7 +26,7 @@ _KEYS = standard_component_specs
 class Executor(executor.Executor):  # type: ignore[misc]
     """The stock executor with faster extractors; the blessing follows our verdict."""
 
-    def Do(  # noqa: N802 (TFX's name)
+    def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
@@ -73,7 +73,7 @@ def judge_evaluation(
     try:
         by_model, columns = _read_metrics(evaluation)
         failures = _tfma_failures(evaluation)
-    except Exception as error:  # Whatever is wrong with the files, the gate must stay shut.
+    except Exception as error:  # noqa: BLE001 (whatever is wrong, the gate stays shut)
         return Verdict(
             gate="quality",
             blessed=False,
@@ -141,7 +141,9 @@ def _bless(
     baseline: types.Artifact | None,
 ) -> None:
     """Makes the standard ModelBlessing say what the verdict says, and adds the verdict's file."""
-    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
+    blessing.set_string_custom_property(
+        constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
+    )
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
     if baseline is not None:
         blessing.set_string_custom_property(

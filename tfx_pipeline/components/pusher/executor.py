@@ -22,7 +22,7 @@ _KEYS = standard_component_specs
 class Executor(executor.Executor):  # type: ignore[misc]
     """Pushes to local folders by rename; to other file systems as the stock executor does."""
 
-    def Do(  # noqa: N802 (TFX's name)
+    def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],

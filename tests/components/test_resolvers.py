@@ -1,0 +1,118 @@
+"""Resolvers look at what came before the current artifact, in a real metadata store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_metadata as mlmd
+import pytest
+from ml_metadata.proto import metadata_store_pb2 as pb
+from tfx.types import standard_artifacts as kinds
+
+from tfx_pipeline.components.resolvers import (
+    AnalyzerCache,
+    LatestBlessedBefore,
+    PreviousStatistics,
+    analyzer_cache_config,
+)
+
+
+@pytest.fixture
+def store() -> Any:
+    config = pb.ConnectionConfig()
+    config.fake_database.SetInParent()
+    return mlmd.MetadataStore(config)
+
+
+def _artifact(kind: Any, identity: int, **properties: int) -> Any:
+    made = kind()
+    made.id = identity
+    for name, value in properties.items():
+        made.set_int_custom_property(name, value)
+    return made
+
+
+def _blessing(identity: int, model: int, blessed: int) -> Any:
+    return _artifact(kinds.ModelBlessing, identity, current_model_id=model, blessed=blessed)
+
+
+@pytest.mark.parametrize(("candidate", "found"), [(1, []), (3, [1]), (5, [1]), (7, [5]), (9, [5])])
+def test_the_latest_blessed_model_before_the_candidate(
+    store: Any, candidate: int, found: list[int]
+) -> None:
+    got = LatestBlessedBefore().resolve_artifacts(
+        store,
+        {
+            "model": [_artifact(kinds.Model, identity) for identity in (7, 1, 3, 5)],
+            "model_blessing": [
+                _blessing(2, 1, 1), _blessing(4, 3, 0), _blessing(6, 5, 1), _blessing(8, 7, 0),
+            ],
+            "candidate": [_artifact(kinds.Model, candidate)],
+        },
+    )  # fmt: skip
+    assert [model.id for model in got["model"]] == found
+    assert [blessing.id - 1 for blessing in got["model_blessing"]] == found
+    assert got["candidate"] == []
+
+
+def test_without_a_current_artifact_nothing_is_resolved(store: Any) -> None:
+    nothing = {"model": [], "model_blessing": [], "candidate": []}
+    assert LatestBlessedBefore().resolve_artifacts(store, dict(nothing)) == nothing
+    statistics = [_artifact(kinds.ExampleStatistics, 1)]
+    got = PreviousStatistics().resolve_artifacts(store, {"statistics": statistics, "current": []})
+    assert got == {"statistics": [], "current": []}
+
+
+@pytest.mark.parametrize(("current", "found"), [(1, []), (4, [1]), (9, [4])])
+def test_the_statistics_before_the_current_ones(store: Any, current: int, found: list[int]) -> None:
+    got = PreviousStatistics().resolve_artifacts(
+        store,
+        {
+            "statistics": [_artifact(kinds.ExampleStatistics, n) for n in (4, 1)],
+            "current": [_artifact(kinds.ExampleStatistics, current)],
+        },
+    )
+    assert [statistics.id for statistics in got["statistics"]] == found
+
+
+def test_the_analyzer_cache_of_another_preprocessing(store: Any) -> None:
+    kind = store.put_artifact_type(pb.ArtifactType(name="Any"))
+    node = store.put_execution_type(pb.ExecutionType(name="Transform"))
+    (examples,) = store.put_artifacts([pb.Artifact(type_id=kind)])
+
+    def transform(config: dict[str, Any]) -> int:
+        """Publishes an execution of Transform as TFX does; returns its cache's id."""
+        execution = pb.Execution(type_id=node)
+        text = analyzer_cache_config(config)["custom_config"]
+        execution.custom_properties["custom_config"].string_value = text
+        read = pb.Event(type=pb.Event.INPUT, artifact_id=examples)
+        read.path.steps.add(key="examples")
+        wrote = pb.Event(type=pb.Event.OUTPUT)
+        wrote.path.steps.add(key="updated_analyzer_cache")
+        _, artifacts, _ = store.put_execution(
+            execution,
+            [(pb.Artifact(id=examples, type_id=kind), read), (pb.Artifact(type_id=kind), wrote)],
+            [],
+        )
+        return int(artifacts[1])
+
+    def resolve(config: dict[str, Any], caches: list[int], rows: int = examples) -> list[int]:
+        got = AnalyzerCache(**analyzer_cache_config(config)).resolve_artifacts(
+            store,
+            {
+                "cache": [_artifact(kinds.TransformCache, cache) for cache in caches],
+                "examples": [_artifact(kinds.Examples, rows)],
+            },
+        )
+        return [cache.id for cache in got["cache"]]
+
+    one, two = {"scale": "zscore"}, {"scale": "minmax"}
+    assert resolve(one, []) == []
+    first = transform(one)
+    assert resolve(one, [first]) == []  # Unchanged: what it found the first time.
+    assert resolve(two, [first]) == [first]
+    second = transform(two)
+    assert resolve(two, [first, second]) == [first]
+    assert resolve(one, [first, second]) == []
+    assert resolve({"scale": "none"}, [first, second]) == [second]
+    assert resolve(one, [first, second], rows=examples + 1) == [second]  # Other examples.
