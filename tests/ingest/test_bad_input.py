@@ -250,8 +250,32 @@ def test_a_damaged_tfrecord(write: Write) -> None:
     assert "damaged after record 0" in error_of(write(b"x" * 100, "a.tfrecord"))
 
 
-def test_a_file_without_permission_is_told(write: Write, tmp_path: Path) -> None:
-    path = Path(write("x,y\n1,2\n"))
-    path.unlink()
-    path.symlink_to(tmp_path / "nowhere")
-    assert "does not exist" in error_of(str(path))
+@pytest.mark.parametrize("spaces", [False, True])
+@pytest.mark.parametrize("damage", ["cut", "changed", "none"])
+def test_a_damaged_gzip(write: Write, damage: str, spaces: bool) -> None:
+    content = bytearray(gzip.compress(numbers_csv(5000).encode()))
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "changed":
+        content[len(content) // 2 : len(content) // 2 + 9] = b"\xff" * 9
+    else:
+        content = bytearray(b"x,y\n1,2\n")
+    text = error_of(write(bytes(content), "a.csv.gz"), strip_spaces=spaces)
+    assert "a.csv.gz: the " in text
+    assert "damaged" in text or "cannot be read" in text
+
+
+def test_a_file_that_may_not_be_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so the refusal is the operating system's, made here."""
+
+    def refuse(path: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = write("x,y\n1,2\n")
+    monkeypatch.setattr(Path, "open", refuse)
+    assert "rows.csv: the file cannot be read: Permission denied" in error_of(path)
+
+
+def test_a_link_to_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").symlink_to(tmp_path / "nowhere")
+    assert "does not exist" in error_of(str(tmp_path / "rows.csv"))

@@ -83,6 +83,8 @@ def _fast_batches(
             last_batch = batch
             yield pa.RecordBatch.from_arrays([batch.column(name) for name in included], kept)
     except OSError as error:
+        for _ in csv_scan.records(path, data):
+            pass  # Where compression is damaged, this says so better than pyarrow.
         raise unreadable(path, error) from error
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         if not _has_rows(path, data):
@@ -112,8 +114,6 @@ def _slow_batches(
             yield pa.RecordBatch.from_arrays(arrays, kept)
     except UnicodeDecodeError as error:
         raise csv_scan.explain(path, data, str(error)) from error
-    except OSError as error:
-        raise unreadable(path, error) from error
     if fault := csv_scan.unclosed_quote(path, data):
         raise fault
 

@@ -16,7 +16,7 @@ from typing import IO
 
 from tfx_pipeline.config.data import DataConfig
 from tfx_pipeline.errors import DataError
-from tfx_pipeline.ingest.files import unreadable
+from tfx_pipeline.ingest.files import readable
 
 csv.field_size_limit(2**31 - 1)  # Python's default refuses fields over 128 KiB; pyarrow does not.
 
@@ -35,9 +35,10 @@ def records(path: Path, data: DataConfig) -> Iterator[tuple[int, list[str]]]:
 
     Raises:
         UnicodeDecodeError: Bytes that are not in `data.encoding`.
+        DataError: The file cannot be read, or its compression is damaged.
     """
     encoding = "utf-8-sig" if _is_utf8(data.encoding) else data.encoding
-    with open_text(path, encoding) as stream:
+    with readable(path), open_text(path, encoding) as stream:
         reader = csv.reader(
             stream, delimiter=data.delimiter, skipinitialspace=data.strip_spaces, strict=False
         )
@@ -58,8 +59,6 @@ def header(path: Path, data: DataConfig) -> tuple[list[str], int]:
         first = next(records(path, data), None)
     except UnicodeDecodeError as error:
         raise explain(path, data, str(error)) from None
-    except OSError as error:
-        raise unreadable(path, error) from error
     if first is None:
         raise DataError("the file is empty", where=str(path), hint="Check how it was made.")
     if data.column_names:
@@ -112,7 +111,7 @@ def unclosed_quote(path: Path, data: DataConfig) -> DataError | None:
     """The error for a quote that is never closed and so swallows the lines after it."""
     encoding = "utf-8-sig" if _is_utf8(data.encoding) else data.encoding
     start = 1
-    with open_text(path, encoding) as stream:
+    with readable(path), open_text(path, encoding) as stream:
         reader = csv.reader(
             stream, delimiter=data.delimiter, skipinitialspace=data.strip_spaces, strict=True
         )
@@ -163,7 +162,7 @@ def _ragged(path: Path, data: DataConfig) -> DataError | None:
 
 
 def _bad_encoding(path: Path, data: DataConfig) -> DataError | None:
-    with _open_bytes(path) as stream:
+    with readable(path), _open_bytes(path) as stream:
         for number, line in enumerate(stream, 1):
             try:
                 line.decode(data.encoding)

@@ -6,7 +6,9 @@ import difflib
 import glob
 import hashlib
 import logging
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -115,6 +117,21 @@ def unreadable(path: Path, error: OSError) -> DataError:
         where=str(path),
         hint="Check the path and its permissions.",
     )
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turns what reading a file can raise, damaged compression included, into `DataError`."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (EOFError, zlib.error) as error:
+        raise DataError(
+            f"the compressed file is damaged: {error}",
+            where=str(path),
+            hint="Copy or write it again; compare its size with the original.",
+        ) from error
 
 
 def _ending_format(path: Path) -> Format | None:

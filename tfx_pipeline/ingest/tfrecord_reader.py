@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.errors import DataError
+from tfx_pipeline.ingest.files import readable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +31,7 @@ def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatc
     import tensorflow as tf
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-    with path.open("rb") as stream:
+    with readable(path), path.open("rb") as stream:
         compression = "GZIP" if stream.read(2) == b"\x1f\x8b" else ""
     options = tf.io.TFRecordOptions(compression_type=compression)
     records = tf.compat.v1.io.tf_record_iterator(str(path), options)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tfx_pipeline.config.data import DataConfig
 from tfx_pipeline.errors import DataError
-from tfx_pipeline.ingest.files import InputFile
+from tfx_pipeline.ingest.csv_scan import open_text
+from tfx_pipeline.ingest.files import InputFile, readable
 from transform.config import LabelConfig
 
 _SAMPLE_CHARACTERS = 1 << 18
@@ -73,17 +74,15 @@ def csv_config(
 
 def _sample(path: Path) -> tuple[str, str]:
     """The encoding, and the first lines. What is no UTF-8 is most often Windows' Latin-1."""
-    from tfx_pipeline.ingest.csv_scan import open_text
-
     encoding = "utf-8"
     try:
-        with open_text(path, "utf-8-sig") as stream:
+        with readable(path), open_text(path, "utf-8-sig") as stream:
             sample = stream.read(_SAMPLE_CHARACTERS)
             while stream.read(1 << 20):
                 pass  # A byte that is no UTF-8 may come late.
     except UnicodeDecodeError:
         encoding = "cp1252"
-        with open_text(path, encoding, errors="replace") as stream:
+        with readable(path), open_text(path, encoding, errors="replace") as stream:
             sample = stream.read(_SAMPLE_CHARACTERS)
     if len(sample) == _SAMPLE_CHARACTERS:
         sample = sample[: sample.rfind("\n") + 1]
