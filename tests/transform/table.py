@@ -108,63 +108,95 @@ def serialize(row: Row, config: TransformConfig = CONFIG) -> bytes:
 
 @dataclass(frozen=True)
 class Transformed:
-    """What the executor left: its output, the rows it read, the features it materialized."""
+    """What an executor left: its output, the materialized features, the folder of its artifacts."""
 
     output: Any
-    rows: list[Row]
     features: dict[str, Any]
+    folder: Path
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows that were transformed."""
+        return table(60)
 
 
-def run_transform(folder: Path, rows: list[Row], custom_config: dict[str, Any]) -> Path:
-    """Runs the Transform executor on `rows` (train and eval alike); the folder of its outputs."""
+def write_split(folder: Path, split: str, rows: list[Row]) -> None:
+    """Writes rows as ExampleGen does: gzipped tf.Examples in `<folder>/examples/Split-<split>`."""
     import tensorflow as tf
-    from tfx.components.transform.executor import Executor
-    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-    from tfx.types import artifact_utils
-    from tfx.types.standard_artifacts import Examples, Schema, TransformCache, TransformGraph
-    from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-    # After tfx, which stands in for the module of tfx_bsl that this one wants and 1.21 lacks.
+    path = folder / "examples" / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for row in rows:
+            writer.write(serialize(row))
+
+
+def write_schema(folder: Path, rows: list[Row]) -> None:
+    """Writes the schema that SchemaGen would infer, with shapes, to `<folder>/schema`."""
+    import tfx.v1  # noqa: F401  # before TFDV: it stands in for a module that TFDV wants
+
     import tensorflow_data_validation as tfdv  # isort: skip
     from tensorflow_data_validation.statistics import stats_impl  # isort: skip
-
-    def artifact(kind: type, name: str, splits: list[str] | None = None) -> list[Any]:
-        made = kind()
-        made.uri = str(folder / name)
-        Path(made.uri).mkdir(parents=True, exist_ok=True)
-        if splits:
-            made.split_names = artifact_utils.encode_split_names(splits)
-        return [made]
-
-    examples = artifact(Examples, "examples", ["train", "eval"])
-    for split in ("train", "eval"):
-        path = folder / "examples" / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"
-        path.parent.mkdir()
-        with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-            for row in rows:
-                writer.write(serialize(row))
-    schema = artifact(Schema, "schema")
+    from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
     batch = ExamplesToRecordBatchDecoder().DecodeBatch([serialize(row) for row in rows])
     statistics = stats_impl.generate_statistics_in_memory(batch)
+    (folder / "schema").mkdir()
     inferred = tfdv.infer_schema(statistics, infer_feature_shape=True)
     tfdv.write_schema_text(inferred, str(folder / "schema" / "schema.pbtxt"))
 
+
+def run_executor(executor: type, folder: Path, name: str, cache: Path | None = None) -> Transformed:
+    """Runs a Transform executor on a folder's examples and schema.
+
+    Args:
+        executor: Class of the executor.
+        folder: Holds `examples` and `schema`.
+        name: Folder inside of it for the outputs.
+        cache: Analyzer cache to read.
+
+    Returns:
+        Its output; the features are those of the eval split, in the order of the rows.
+    """
+    import tensorflow as tf
+    import tensorflow_transform as tft
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.types import artifact_utils
+    from tfx.types.standard_artifacts import Examples, Schema, TransformCache, TransformGraph
+
+    def artifact(kind: type, path: Path) -> list[Any]:
+        made = kind()
+        made.uri = str(path)
+        path.mkdir(parents=True, exist_ok=True)
+        if kind is Examples:
+            made.split_names = artifact_utils.encode_split_names(["train", "eval"])
+        return [made]
+
+    out = folder / name
+    inputs = {
+        "examples": artifact(Examples, folder / "examples"),
+        "schema": artifact(Schema, folder / "schema"),
+    }
+    if cache is not None:
+        inputs["analyzer_cache"] = artifact(TransformCache, cache)
     context = BaseBeamExecutor.Context(
-        beam_pipeline_args=BEAM_ARGS, tmp_dir=str(folder / "tmp"), unique_id="1"
+        beam_pipeline_args=BEAM_ARGS, tmp_dir=str(out / "tmp"), unique_id="1"
     )
-    Executor(context).Do(
-        {"examples": examples, "schema": schema},
+    executor(context).Do(
+        inputs,
         {
-            "transform_graph": artifact(TransformGraph, "graph"),
-            "transformed_examples": artifact(Examples, "transformed"),
-            "updated_analyzer_cache": artifact(TransformCache, "cache"),
+            "transform_graph": artifact(TransformGraph, out / "graph"),
+            "transformed_examples": artifact(Examples, out / "transformed"),
+            "updated_analyzer_cache": artifact(TransformCache, out / "cache"),
         },
         {
             "preprocessing_fn": "transform.preprocessing.preprocessing_fn",
-            "custom_config": json.dumps(custom_config),
+            "custom_config": json.dumps({"transform": CONFIG.model_dump(mode="json")}),
             "disable_statistics": 1,
             "force_tf_compat_v1": 0,
         },
     )
-    return folder
+    output = tft.TFTransformOutput(str(out / "graph"))
+    files = sorted(map(str, (out / "transformed" / "Split-eval").glob("*.gz")))
+    records = list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
+    return Transformed(output, tf.io.parse_example(records, output.transformed_feature_spec()), out)
