@@ -118,3 +118,14 @@ def test_a_function_may_refuse_in_our_own_words(folder: Path) -> None:
 def test_a_function_that_returns_no_dict(folder: Path) -> None:
     with pytest.raises(ConfigError, match="returned a NoneType"):
         preprocessing_fn({}, config("mine.py:returns_nothing", folder))
+
+
+def test_tft_lets_the_error_through(folder: Path) -> None:
+    import functools
+
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    traced = functools.partial(preprocessing_fn, custom_config=config("mine.py:raises", folder))
+    with pytest.raises(NodeFailed, match="division by zero"):
+        tft.get_analyze_input_columns(traced, {"x": tf.TensorSpec([None, 1], tf.float32)})
