@@ -115,10 +115,10 @@ def _validate(
 
 def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[base_node.BaseNode]:
     """Features, model, its measure, its push."""
-    custom_config = _custom_config(config)
+    transform_config = _transform_config(config)
     analyzer_cache = tfx.dsl.Resolver(
         strategy_class=resolvers.AnalyzerCache,
-        config=resolvers.analyzer_cache_config(custom_config),
+        config=resolvers.analyzer_cache_config(transform_config),
         cache=tfx.dsl.Channel(type=standard_artifacts.TransformCache),
         examples=examples,
     ).with_id("AnalyzerCache")
@@ -129,7 +129,7 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
         # The eval split is the gate's: it is read raw, through the exported model.
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "val"]),
         analyzer_cache=analyzer_cache.outputs["cache"],
-        custom_config=custom_config,
+        custom_config=transform_config,
         disable_statistics=True,
     )
     trainer = tfx.components.Trainer(
@@ -139,7 +139,7 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
         schema=schema,
         train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=config.train.steps),
         eval_args=trainer_pb2.EvalArgs(splits=["val"]),
-        custom_config=custom_config,
+        custom_config=_trainer_config(config),
     )
     model = trainer.outputs["model"]
     baseline = tfx.dsl.Resolver(
@@ -165,18 +165,30 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
     return [analyzer_cache, transform, trainer, baseline, evaluator, pusher]
 
 
-def _custom_config(config: PipelineConfig) -> dict[str, Any]:
-    """What the user functions are given, and a fingerprint of the user's own code: a cached
-    result must not outlive the function that made it."""
-    own_code = [config.features.preprocessing_fn, config.train.run_fn, config.model.builder]
+def _transform_config(config: PipelineConfig) -> dict[str, Any]:
+    """What the preprocessing function is given. Only that: a change elsewhere in the config must
+    not cost a new Transform."""
+    return {
+        "transform": config.transform.model_dump(mode="json"),
+        **_user_code(config, [config.features.preprocessing_fn]),
+    }
+
+
+def _trainer_config(config: PipelineConfig) -> dict[str, Any]:
+    """What `run_fn` is given."""
     return {
         "transform": config.transform.model_dump(mode="json"),
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
-        "folder": str(config.folder),
-        "code": {
-            path: user_code.fingerprint(path, config.folder)
-            for path in own_code
-            if path and ":" in path
-        },
+        **_user_code(config, [config.train.run_fn, config.model.builder]),
     }
+
+
+def _user_code(config: PipelineConfig, functions: list[str | None]) -> dict[str, Any]:
+    """Where the user's own files are, and their fingerprints: a cached result must not outlive the
+    function that made it."""
+    files = [path for path in functions if path and ":" in path]
+    if not files:
+        return {}
+    prints = {path: user_code.fingerprint(path, config.folder) for path in files}
+    return {"folder": str(config.folder), "code": prints}
