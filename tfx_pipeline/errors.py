@@ -135,7 +135,7 @@ def storage_error(error: OSError, path: str = "") -> StorageError | None:
 
 @contextmanager
 def storage_errors(path: str = "") -> Iterator[None]:
-    """Turns the `OSError`s of a full disk, a read-only or a forbidden folder into `StorageError`."""
+    """Turns the `OSError`s of a full disk or a forbidden folder into `StorageError`."""
     try:
         yield
     except OSError as error:

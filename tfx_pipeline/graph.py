@@ -11,7 +11,6 @@ from typing import Any
 
 from tfx import v1 as tfx
 from tfx.dsl.components.base import base_node
-from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types import standard_artifacts
 
@@ -36,7 +35,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     example_gen = make_example_gen(config)
     examples = example_gen.outputs["examples"]
     data_nodes, schema, data_gate = _validate(config, examples)
-    with Cond(may_go_on(data_gate)):
+    with tfx.dsl.Cond(may_go_on(data_gate)):
         model_nodes = _train_and_push(config, examples, schema)
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,

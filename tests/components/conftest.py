@@ -196,7 +196,7 @@ def evaluate(
     def run(
         config: PipelineConfig,
         quality: str = "good",
-        baseline: str | None = None,
+        baseline: str | Path | None = None,
         examples: Path | None = None,
     ) -> tuple[Verdict, Any]:
         root = tmp_path_factory.mktemp("evaluation")
@@ -209,9 +209,8 @@ def evaluate(
             "schema": [artifact(standard_artifacts.Schema, small.schema)],
         }
         if baseline:
-            inputs["baseline_model"] = [
-                artifact(standard_artifacts.Model, small.model(task, baseline), 3)
-            ]
+            folder = baseline if isinstance(baseline, Path) else small.model(task, baseline)
+            inputs["baseline_model"] = [artifact(standard_artifacts.Model, folder, 3)]
         blessing = artifact(standard_artifacts.ModelBlessing, root / "blessing")
         outputs = {
             "evaluation": [artifact(standard_artifacts.ModelEvaluation, root / "evaluation")],

@@ -180,3 +180,18 @@ def _stock(metric: Any, metric_types: Any, labels: Any, predictions: Any) -> flo
         else:
             values.update(computation.result(values))
     return float(next(v for k, v in values.items() if k.name == "m"))
+
+
+def test_a_last_blessed_model_that_no_longer_runs_refuses_what_compares_with_it(
+    config: Config, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    """A column that it reads is gone, say: no comparison, no blessing, and no crash."""
+    (tmp_path / "Format-Serving").mkdir()
+    compared = config(thresholds=[{"metric": "auc", "min": 0.9, "max_regression": 0.1}])
+    verdict, _ = evaluate(compared, baseline=tmp_path)
+    assert not verdict.blessed
+    (check,) = verdict.failed
+    assert "does not run on these data" in check.reason
+    assert "max_regression" in check.reason
+    verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "min": 0.9}]), baseline=tmp_path)
+    assert verdict.blessed

@@ -32,7 +32,7 @@ def test_a_sound_config_passes(tmp_path: Path) -> None:
         (GOOD.replace("    age:", "    y:") + GATE, "this column is the label"),
         (
             GOOD + GATE.replace("quality: {", "quality: {slices: [[citi]], "),
-            "did you mean 'city'",
+            "Did you mean 'city'",
         ),
         (
             GOOD + "train: {early_stopping: {}}\n" + GATE + "#",
@@ -44,7 +44,7 @@ def test_a_sound_config_passes(tmp_path: Path) -> None:
         ),
         (
             GOOD + GATE.replace("gates: {", "gates: {data: {skew: {agee: {linf: 0.1}}}, "),
-            "did you mean 'age'",
+            "Did you mean 'age'",
         ),
         (
             GOOD + GATE.replace("gates: {", "gates: {data: {schema_path: my.pbtxt}, "),

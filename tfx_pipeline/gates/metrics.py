@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from typing import Literal
@@ -97,10 +98,12 @@ def _check_threshold(threshold: MetricThreshold, task: str, where: str) -> None:
 
 def _check_column(name: str, columns: Mapping[str, str], where: str) -> None:
     if name not in columns:
+        close = difflib.get_close_matches(name, columns, n=1)
+        instead = f"Did you mean {close[0]!r}? " if close else ""
         raise ConfigError(
             f"column {name!r} is not read: it is no feature and no label",
             where=where,
-            hint=f"Choose among {', '.join(sorted(columns))}, or add it to features.columns.",
+            hint=f"{instead}Known: {', '.join(sorted(columns))}. Or add it to features.columns.",
         )
 
 

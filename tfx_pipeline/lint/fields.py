@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 
 from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.gates.metrics import check_metrics
 from tfx_pipeline.lint.registry import Problem, register
 
 
@@ -31,33 +31,6 @@ def split_column_is_no_feature(config: PipelineConfig) -> Iterator[Problem]:
             "this column names the split",
             "remove it from features",
         )
-
-
-@register
-def slices_are_columns(config: PipelineConfig) -> Iterator[Problem]:
-    """A slice by a column that is not read would hold no row."""
-    known = [*config.features.columns, config.data.label.column]
-    for keys in config.gates.quality.slices:
-        for key in keys:
-            if key not in known:
-                yield Problem(
-                    "gates.quality.slices", f"no such column: {key!r}", _nearest(key, known)
-                )
-
-
-@register
-def compared_columns_exist(config: PipelineConfig) -> Iterator[Problem]:
-    """Drift and skew limits name columns that are read, with a distance that fits their kind."""
-    gate = config.gates.data
-    known = [*config.features.columns, config.data.label.column]
-    for section, limits in (("drift", gate.drift), ("skew", gate.skew)):
-        for column, limit in limits.items():
-            field = f"gates.data.{section}.{column}"
-            feature = config.features.columns.get(column)
-            if column not in known:
-                yield Problem(field, "no such column", _nearest(column, known))
-            elif feature is not None and feature.kind == "numeric" and limit.linf is not None:
-                yield Problem(field, "`linf` compares categories", "use jensen_shannon")
 
 
 @register
@@ -87,6 +60,8 @@ def quality_gate_can_bless(config: PipelineConfig) -> Iterator[Problem]:
         )
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+@register
+def gates_can_be_met(config: PipelineConfig) -> Iterator[Problem]:
+    """Metrics fit the task, slices and drift limits name columns that are read."""
+    check_metrics(config)
+    yield from ()

@@ -20,7 +20,12 @@ def schema_exists(config: PipelineConfig) -> Iterator[Problem]:
 
 @register
 def data_is_there(config: PipelineConfig) -> Iterator[Problem]:
-    """The data's files exist; what is in them is read by the first node."""
-    if config.data.format != "bigquery":
+    """The data's files exist, BigQuery's credentials do. The rows are read by the first node."""
+    if config.data.format == "bigquery":
+        # Only here: it imports TFX.
+        from tfx_pipeline.components.example_gen.bigquery import check_bigquery
+
+        check_bigquery()
+    else:
         find_files(source_of(config))
     yield from ()

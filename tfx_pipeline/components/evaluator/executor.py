@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 from typing import Any
 
@@ -15,7 +17,9 @@ from tfx.utils import io_utils
 
 from tfx_pipeline.config.gates import QualityGateConfig
 from tfx_pipeline.gates.quality import Metrics, judge, slice_name
-from tfx_pipeline.gates.verdict import Verdict, write_verdict
+from tfx_pipeline.gates.verdict import OVERALL, Check, Verdict, write_verdict
+
+log = logging.getLogger(__name__)
 
 GATE_KEY = "quality_gate"
 
@@ -42,16 +46,26 @@ class Executor(executor.Executor):  # type: ignore[misc]
         Raises:
             StorageError: The verdict cannot be written.
         """
-        super().Do(
-            input_dict, output_dict, {**exec_properties, _KEYS.MODULE_PATH_KEY: _EXTRACTORS_MODULE}
-        )
+        properties = {**exec_properties, _KEYS.MODULE_PATH_KEY: _EXTRACTORS_MODULE}
         gate = QualityGateConfig.model_validate_json(exec_properties[GATE_KEY])
         model = artifact_utils.get_single_instance(input_dict[_KEYS.MODEL_KEY])
         baseline = next(iter(input_dict.get(_KEYS.BASELINE_MODEL_KEY) or []), None)
+        broken = ""
+        try:
+            super().Do(input_dict, output_dict, properties)
+        except Exception as error:
+            if baseline is None:
+                raise
+            # A column that the last blessed model reads may be gone: then that one cannot be
+            # measured, but the candidate can. If it fails too, the fault is the candidate's.
+            log.exception("the evaluation beside the last blessed model failed")
+            broken = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+            super().Do({**input_dict, _KEYS.BASELINE_MODEL_KEY: []}, output_dict, properties)
         evaluation = artifact_utils.get_single_uri(output_dict[_KEYS.EVALUATION_KEY])
-        verdict = judge_evaluation(
-            gate, evaluation, subject=model.uri, baseline=baseline.uri if baseline else ""
-        )
+        measured = baseline.uri if baseline is not None and not broken else ""
+        verdict = judge_evaluation(gate, evaluation, subject=model.uri, baseline=measured)
+        if baseline is not None and broken:
+            verdict = without_baseline(verdict, gate, baseline.uri, broken)
         blessing = artifact_utils.get_single_instance(output_dict[_KEYS.BLESSING_KEY])
         _bless(blessing, verdict, model, baseline)
 
@@ -90,6 +104,38 @@ def judge_evaluation(
         baseline_uri=baseline,
     )
     return _agreed(verdict, failures)
+
+
+def without_baseline(verdict: Verdict, gate: QualityGateConfig, baseline: str, why: str) -> Verdict:
+    """The verdict when the last blessed model does not run on these data.
+
+    A comparison that cannot be made is not passed. Thresholds without one are not concerned.
+    """
+    compared = [t for t in gate.thresholds if t.max_regression is not None]
+    if not compared:
+        return verdict
+    checks = [
+        Check(
+            what=threshold.metric,
+            slice=OVERALL,
+            threshold=f"<= {threshold.max_regression:g} worse",
+            measured=verdict.metrics.get(OVERALL, {}).get(threshold.metric),
+            margin=None,
+            baseline=None,
+            passed=False,
+            reason=f"the last blessed model does not run on these data ({why}). Leave "
+            "max_regression out for one run to start anew.",
+        )
+        for threshold in compared
+    ]
+    return dataclasses.replace(
+        verdict,
+        blessed=False,
+        checks=[*verdict.checks, *checks],
+        reason="the last blessed model cannot be measured, so nothing shows that this one is "
+        "no worse",
+        baseline=baseline,
+    )
 
 
 def _read_metrics(evaluation: str) -> tuple[dict[str, Metrics], dict[str, tuple[str, ...]]]:
