@@ -100,10 +100,10 @@ def request_spec(raw_spec: Mapping[str, Any], config: TransformConfig) -> ParseS
 def labelled_spec(raw_spec: Mapping[str, Any], config: TransformConfig) -> ParseSpec:
     """As `request_spec`, with the columns that the label is made of. Those may be absent."""
     request = request_spec(raw_spec, config)
-    label = config.label
+    label_columns = [name for name in (config.label.column, config.label.of) if name is not None]
     optional = {
         name: _optional(raw_spec[name])
-        for name in (label.column, label.of)
+        for name in label_columns
         if name in raw_spec and name not in request
     }
     return request | optional

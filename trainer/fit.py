@@ -103,9 +103,9 @@ def fit(
 
 def not_finite(split: Split) -> str:
     """A sentence naming the features (or label) that hold NaN or infinity, or ""."""
-    if not split.in_memory:
+    if split.held is None:
         return ""
-    columns = {**split.features, "the label": split.label}
+    columns = {**split.held.features, "the label": split.held.label}
     bad = {
         name: int((~np.isfinite(values)).any(axis=tuple(range(1, values.ndim))).sum())
         for name, values in columns.items()

@@ -24,6 +24,19 @@ _SHUFFLE_ROWS = 20_000  # Shuffle buffer, in serialized rows, when streaming.
 
 
 @dataclass(frozen=True)
+class Held:
+    """The parsed rows of a split, in memory.
+
+    Attributes:
+        features: Model inputs [N, ...] by name.
+        label: [N, 1], int64 class ids or float32.
+    """
+
+    features: Mapping[str, np.ndarray]
+    label: np.ndarray
+
+
+@dataclass(frozen=True)
 class Split:
     """One split of the transformed examples.
 
@@ -32,23 +45,16 @@ class Split:
         files: The TFRecord files; `.gz` are gzipped.
         layout: The features.
         spec: `tf.io.parse_example` spec of the features and the label.
-        features: Model inputs [N, ...] by name, or None where the split is streamed.
-        label: Parsed label [N, 1] (int64 class id or float32), or None where it is streamed.
-        rows: N; where streamed, the rows counted until it was clear that they do not fit.
+        rows: N.
+        held: The rows, or None where they do not fit in memory and are streamed.
     """
 
     name: str
     files: tuple[str, ...]
     layout: Sequence[FeatureSpec]
     spec: Mapping[str, Any]
-    features: Mapping[str, np.ndarray] | None
-    label: np.ndarray | None
     rows: int
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the rows are held parsed in memory."""
-        return self.features is not None
+    held: Held | None
 
 
 def expand(patterns: Sequence[str]) -> tuple[str, ...]:
@@ -65,12 +71,12 @@ def read(
     spec: Mapping[str, Any],
     *,
     cache_max_mb: int,
-    at_least_rows: int = 1,
 ) -> Split:
     """Parses a split into memory, until its tensors hold more than `cache_max_mb`.
 
     Whether it fits is measured, not guessed: rows are parsed until they are all there or their
-    tensors exceed the limit. While the batches are joined, they take twice their size.
+    tensors exceed the limit; from there on they are only counted. While the parsed batches are
+    joined they take twice their size.
 
     Args:
         name: The split's name, for messages.
@@ -78,7 +84,6 @@ def read(
         layout: The features; bags are held dense, padded to the longest of the split.
         spec: `tf.io.parse_example` spec of all transformed features and `label_xf`.
         cache_max_mb: Most megabytes to hold.
-        at_least_rows: Keep counting up to this many rows even if they do not fit.
 
     Raises:
         DataError: There are no rows, or a file is no TFRecord file of such examples.
@@ -95,13 +100,11 @@ def read(
             chunk = {key: value.numpy() for key, value in batch.items()}
             rows += len(chunk[LABEL])
             held_bytes += sum(value.nbytes for value in chunk.values())
-            fits = held_bytes <= cache_max_mb * 2**20
+            fits = fits and held_bytes <= cache_max_mb * 2**20
             if fits:
                 chunks.append(chunk)
                 continue
             chunks.clear()
-            if rows >= at_least_rows:
-                break
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise DataError(
             f"the transformed examples of split {name!r} cannot be read: {error.message}",
@@ -115,10 +118,10 @@ def read(
             hint="Check data.split: its fractions, key or column leave nothing for this split.",
         )
     if not fits:
-        return Split(name, tuple(files), layout, needed, None, None, rows)
+        return Split(name, tuple(files), layout, needed, rows, None)
     arrays = {key: _join([chunk[key] for chunk in chunks]) for key in chunks[0]}
     label = arrays.pop(LABEL)
-    return Split(name, tuple(files), layout, needed, arrays, label, rows)
+    return Split(name, tuple(files), layout, needed, rows, Held(arrays, label))
 
 
 def train_batches(split: Split, batch_size: int, seed: int, first_step: int) -> tf.data.Dataset:
@@ -139,9 +142,9 @@ def train_batches(split: Split, batch_size: int, seed: int, first_step: int) -> 
             hint=f"Set train.batch_size to {split.rows} or less.",
         )
     dataset = (
-        _shuffled_gather(split, batch_size, seed, first_step)
-        if split.in_memory
-        else _shuffled_stream(split, batch_size, seed, first_step)
+        _shuffled_stream(split, batch_size, seed, first_step)
+        if split.held is None
+        else _shuffled_gather(split.held, split.rows, batch_size, seed, first_step)
     )
     return dataset.with_options(_options())
 
@@ -150,14 +153,15 @@ def all_batches(split: Split) -> tf.data.Dataset:
     """Every row once, in file order: (features by name, label [n, 1]), the last batch short."""
     import tensorflow as tf
 
-    if split.in_memory:
-        dataset = tf.data.Dataset.from_tensor_slices((dict(split.features), split.label))
+    if split.held is not None:
+        dataset = tf.data.Dataset.from_tensor_slices((dict(split.held.features), split.held.label))
         dataset = dataset.batch(_EVALUATE_ROWS)
     else:
-        dataset = (
-            _records(split.files).batch(_EVALUATE_ROWS).map(_parser(split.layout, split.spec), 2)
-        )
-        dataset = dataset.map(_pop_label)
+        dataset = _records(split.files).batch(_EVALUATE_ROWS)
+        dataset = dataset.map(_parser(split.layout, split.spec), 2).map(_pop_label)
+        # Keras takes several steps a call and must know how many there are.
+        batches = -(-split.rows // _EVALUATE_ROWS)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
     return dataset.prefetch(2).with_options(_options())
 
 
@@ -165,8 +169,8 @@ def label_moments(split: Split) -> tuple[float, float]:
     """Mean and standard deviation of the split's label, in float64."""
     import numpy as np
 
-    if split.in_memory:
-        batches: Iterable[np.ndarray] = [split.label]
+    if split.held is not None:
+        batches: Iterable[np.ndarray] = [split.held.label]
     else:
         batches = (label.numpy() for _, label in all_batches(split))
     rows, mean, squares = 0, 0.0, 0.0
@@ -181,13 +185,15 @@ def label_moments(split: Split) -> tuple[float, float]:
     return float(mean), float(np.sqrt(squares / rows))
 
 
-def _shuffled_gather(split: Split, batch_size: int, seed: int, first: int) -> tf.data.Dataset:
+def _shuffled_gather(
+    held: Held, count: int, batch_size: int, seed: int, first: int
+) -> tf.data.Dataset:
     import tensorflow as tf
 
-    features = {name: tf.constant(value) for name, value in split.features.items()}
-    label = tf.constant(split.label)
-    batches_a_pass = split.rows // batch_size
-    rows = tf.range(split.rows, dtype=tf.int64)
+    features = {name: tf.constant(value) for name, value in held.features.items()}
+    label = tf.constant(held.label)
+    batches_a_pass = count // batch_size
+    rows = tf.range(count, dtype=tf.int64)
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(rows, seed=tf.stack([seed, number]))
@@ -217,7 +223,9 @@ def _shuffled_stream(split: Split, batch_size: int, seed: int, first: int) -> tf
         records = records.shuffle(buffer, seed=seed + number, reshuffle_each_iteration=False)
         return records.batch(batch_size, drop_remainder=True)
 
-    batches = tf.data.Dataset.range(tf.int64.max).flat_map(one_pass).skip(first)
+    batches_a_pass = split.rows // batch_size
+    passes = tf.data.Dataset.range(first // batches_a_pass, tf.int64.max).flat_map(one_pass)
+    batches = passes.skip(first % batches_a_pass)
     return batches.map(_parser(split.layout, split.spec), 2).map(_pop_label).prefetch(4)
 
 

@@ -121,14 +121,7 @@ def _read_splits(
             where=", ".join(fn_args.train_files or ["train_files"]),
             hint="Run again from Transform: `assay run --from Transform`.",
         )
-    train_split = read(
-        "train",
-        train_files,
-        layout,
-        spec,
-        cache_max_mb=train.cache_max_mb,
-        at_least_rows=train.batch_size,
-    )
+    train_split = read("train", train_files, layout, spec, cache_max_mb=train.cache_max_mb)
     val_files = [file for file in expand(fn_args.eval_files or []) if not _is_gates(file)]
     if val_files:
         val = read("val", val_files, layout, spec, cache_max_mb=train.cache_max_mb)

@@ -122,7 +122,7 @@ def write(folder: Path, features: Mapping[str, Any], rows: int) -> None:
     """Writes transformed features as one gzipped TFRecord file."""
     import tensorflow as tf
 
-    folder.mkdir()
+    folder.mkdir(parents=True)
     arrays = {
         name: tf.RaggedTensor.from_sparse(t).to_list()
         if isinstance(t, tf.SparseTensor)

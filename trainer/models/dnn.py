@@ -75,7 +75,7 @@ def _encode(
             return tensor if len(spec.shape) == 1 else layers.Reshape((spec.size,))(tensor)
         case "image":
             return _convolve(spec, tensor)
-        case "bag":
+        case "bag" if spec.weights is not None:
             # The sum of the tokens' embeddings, weighted; padding has weight 0.
             rows = layers.Embedding(spec.size, dim, name=f"{spec.name}_embedding")(tensor)
             return layers.Dot(axes=1, name=f"{spec.name}_sum")([inputs[spec.weights], rows])
@@ -99,7 +99,7 @@ def _convolve(spec: FeatureSpec, tensor: tf_keras.KerasTensor) -> tf_keras.Keras
     import tf_keras
 
     layers = tf_keras.layers
-    halvings = max(1, min(4, int(math.log2(max(2, min(spec.shape[:2]) / 4)))))
+    halvings = max(1, min(4, int(math.log2(max(2, min(size or 1 for size in spec.shape[:2]) / 4)))))
     x = tensor
     for index in range(halvings):
         x = layers.Conv2D(
