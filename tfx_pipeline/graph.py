@@ -19,6 +19,7 @@ from tfx_pipeline.components.data_gate.component import DataGate, may_go_on
 from tfx_pipeline.components.evaluator.component import Evaluator
 from tfx_pipeline.components.example_gen.component import make_example_gen
 from tfx_pipeline.components.pusher.component import Pusher
+from tfx_pipeline.components.transform.component import Transform
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.gates.drift import distribution_config
 from tfx_pipeline.runners import mlmd
@@ -115,18 +116,19 @@ def _validate(
 def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[base_node.BaseNode]:
     """Features, model, its measure, its push."""
     transform_config = _transform_config(config)
+    val = ["val"] if config.data.split.has_val else []
     analyzer_cache = tfx.dsl.Resolver(
         strategy_class=resolvers.AnalyzerCache,
         config=resolvers.analyzer_cache_config(transform_config),
         cache=tfx.dsl.Channel(type=standard_artifacts.TransformCache),
         examples=examples,
     ).with_id("AnalyzerCache")
-    transform = tfx.components.Transform(
+    transform = Transform(
         examples=examples,
         schema=schema,
         preprocessing_fn="transform.preprocessing.preprocessing_fn",
         # The eval split is the gate's: it is read raw, through the exported model.
-        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "val"]),
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", *val]),
         analyzer_cache=analyzer_cache.outputs["cache"],
         custom_config=transform_config,
         disable_statistics=True,
@@ -137,7 +139,8 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
         train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=config.train.steps),
-        eval_args=trainer_pb2.EvalArgs(splits=["val"]),
+        # TFX takes no empty list for "eval"; the trainer does not validate on its own rows.
+        eval_args=trainer_pb2.EvalArgs(splits=val or ["train"]),
         custom_config=_trainer_config(config),
     )
     model = trainer.outputs["model"]

@@ -122,7 +122,8 @@ def _read_splits(
             hint="Run again from Transform: `assay run --from Transform`.",
         )
     train_split = read("train", train_files, layout, spec, cache_max_mb=train.cache_max_mb)
-    val_files = [file for file in expand(fn_args.eval_files or []) if not _is_gates(file)]
+    others = set(expand(fn_args.eval_files or [])) - set(train_files)
+    val_files = sorted(file for file in others if not _is_gates(file))
     if val_files:
         val = read("val", val_files, layout, spec, cache_max_mb=train.cache_max_mb)
         return train_split, val

@@ -206,9 +206,12 @@ def test_a_compared_label_with_one_class(write: Write) -> None:
     assert "the label is False in all 2 rows" in error_of(write("x,y\n1,0\n2,0\n"), label=label)
 
 
+BY_PART = {"method": "column", "column": "part", "val_fraction": 0}
+
+
 def test_a_label_with_one_class_in_a_split(write: Write) -> None:
     path = write("x,y,part\n1,no,train\n2,yes,train\n3,no,eval\n4,no,test\n")
-    text = error_of(path, label=TWO_CLASSES, split={"method": "column", "column": "part"})
+    text = error_of(path, label=TWO_CLASSES, split=BY_PART)
     assert "the label is 'no' in all 2 rows of the split 'eval'" in text
 
 

@@ -19,11 +19,22 @@ class SplitConfig(Section):
         "by a column that names the split, or by folders train/, val/ and eval/.",
     )
     eval_fraction: float = Field(0.33, gt=0, lt=1, description="Share of rows held out for eval.")
-    val_fraction: float = Field(0.07, ge=0, lt=1, description="Share of rows for early stopping.")
+    val_fraction: float = Field(
+        0.07,
+        ge=0,
+        lt=1,
+        description="Share of rows for validation and early stopping. With `folders` and `column`: "
+        "0 if there is no val split.",
+    )
     key: list[str] = Field(
         [], description="hash: rows with equal values here stay in one split; empty: whole row."
     )
     column: str | None = Field(None, description="column, time: the column that decides.")
+
+    @property
+    def has_val(self) -> bool:
+        """Whether there is a split `val`; the graph is wired before any row is read."""
+        return self.val_fraction > 0
 
     @model_validator(mode="after")
     def _fields_fit_the_method(self) -> SplitConfig:

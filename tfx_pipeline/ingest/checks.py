@@ -154,7 +154,7 @@ class LabelCount:
     def _check_split_sizes(self, source: Source, where: str) -> None:
         split = source.data.split
         needed = {"train", "eval"}
-        if split.method in ("hash", "time") and split.val_fraction > 0:
+        if split.has_val:
             needed.add("val")
         sizes = dict(zip(SPLITS, self.rows, strict=True))
         empty = [name for name in SPLITS if name in needed and not sizes[name]]

@@ -36,12 +36,7 @@ def split_column_is_no_feature(config: PipelineConfig) -> Iterator[Problem]:
 @register
 def early_stopping_has_rows(config: PipelineConfig) -> Iterator[Problem]:
     """Early stopping watches the validation split."""
-    split = config.data.split
-    if (
-        config.train.early_stopping is not None
-        and split.method in ("hash", "time")
-        and not split.val_fraction
-    ):
+    if config.train.early_stopping is not None and not config.data.split.has_val:
         yield Problem(
             "train.early_stopping",
             "there is no validation split to watch",

@@ -1,0 +1,1 @@
+"""Transform: TFX's own, with a faster executor."""
