@@ -1,4 +1,4 @@
-"""TFX's Transform executor without the work that it does more than once.
+"""TFX's Transform executor without the work that it does more than once, and repeatable.
 
 Same inputs, exec properties and artifacts as `tfx.components.transform.executor.Executor`. On a
 small table most of its time goes into building Beam's graph and into loading the transform graph,
@@ -8,13 +8,17 @@ and here
 - an analyzer's cache entry is written by one step instead of Beam's sixteen;
 - the signature of a DoFn's method is inspected once instead of some fifty times.
 
-The three reach into TFT and Beam at the versions that the lock pins, only while the executor runs.
+Rows come in batches of one size. Beam would find the size by the clock, and sums of floats (with
+them means, the model's weights, every figure) would differ in their last bits from run to run.
+
+These reach into TFT and Beam at the versions that the lock pins, only while the executor runs.
 `tests/transform/test_executor.py` compares what it leaves with what the stock executor leaves.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,6 +32,11 @@ from apache_beam.transforms import core
 from apache_beam.utils import shared
 from tensorflow_transform.beam import impl
 from tfx.components.transform import executor as tfx_executor
+from tfx.types import standard_component_specs
+
+# A batch of decoded pictures holds this many bytes at most; other rows are small.
+_BATCH_BYTES = 64 * 2**20
+_BATCH_ROWS = 1000
 
 # The patches below are the process's: one Transform at a time.
 _LOCK = threading.Lock()
@@ -42,15 +51,38 @@ class Executor(tfx_executor.Executor):
         output_dict: dict[str, list[Any]],
         exec_properties: dict[str, Any],
     ) -> None:
+        rows = batch_rows(exec_properties.get(standard_component_specs.CUSTOM_CONFIG_KEY))
         with _LOCK, ExitStack() as stack:
+            stack.enter_context(mock.patch.object(_Processor, "batch_rows", rows))
             stack.enter_context(method_signatures_once())
             stack.enter_context(_one_loaded_graph())
             stack.enter_context(mock.patch.object(tfx_executor, "TransformProcessor", _Processor))
             super().Do(input_dict, output_dict, exec_properties)
 
 
+def batch_rows(custom_config: str | None) -> int:
+    """Rows of a batch, from Transform's `custom_config` (JSON): it follows from the config alone.
+
+    A thousand is what TFX's readers stop at; fewer where the pictures of so many would be large.
+    """
+    config = json.loads(custom_config or "null") or {}
+    columns = config.get("transform", {}).get("features", {}).get("columns", {}).values()
+    pixels = sum(
+        column["height_px"] * column["width_px"] * column["channels"]
+        for column in columns
+        if column["kind"] == "image"
+    )
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (4 * pixels))) if pixels else _BATCH_ROWS
+
+
 class _Processor(tfx_executor.TransformProcessor):
-    """TFX's processor, with a smaller sink for the analyzer cache."""
+    """TFX's processor, with a smaller sink for the analyzer cache and batches of one size."""
+
+    batch_rows = _BATCH_ROWS
+
+    def _GetDesiredBatchSize(self, data_format: int, schema: Any) -> int:
+        # Sequence examples that are decoded as raw records need batches of one.
+        return super()._GetDesiredBatchSize(data_format, schema) or self.batch_rows
 
     @staticmethod
     def _GetCacheSink() -> type[beam.PTransform]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,3 +67,45 @@ def test_remembered_signatures_are_those_that_beam_reads() -> None:
         again = [core.get_function_args_defaults(method) for method in methods]
     assert len(methods) > 10
     assert before == first == again
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_the_clock(
+    transformed: Transformed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beam would size its batches by the time that they take, and so change sums of floats."""
+    from apache_beam.transforms import util
+
+    from transform.executor import Executor
+
+    ticks = itertools.count(step=100.0)  # Seconds: no batch could be quick enough to grow.
+    original = util._BatchSizeEstimator.__init__
+
+    def slow(self: object, *args: object, **kwargs: object) -> None:
+        original(self, *args, **{**kwargs, "clock": lambda: next(ticks)})
+
+    monkeypatch.setattr(util._BatchSizeEstimator, "__init__", slow)
+    folder = transformed.folder.parent
+    write_split(folder, "train", transformed.rows)
+    again = run_executor(Executor, folder, "slow_clock")
+    for name, feature in transformed.features.items():
+        other = again.features[name]
+        values, others = (getattr(t, "values", t).numpy() for t in (feature, other))
+        assert values.tobytes() == others.tobytes(), name
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        ({"x": {"kind": "numeric"}}, 1000),
+        ({"x": {"kind": "image", "height_px": 32, "width_px": 32, "channels": 3}}, 1000),
+        ({"x": {"kind": "image", "height_px": 512, "width_px": 512, "channels": 3}}, 21),
+        ({"x": {"kind": "image", "height_px": 4096, "width_px": 4096, "channels": 3}}, 1),
+    ],
+)
+def test_a_batch_of_large_pictures_has_fewer_rows(columns: dict[str, Any], rows: int) -> None:
+    from transform.executor import batch_rows
+
+    config = {"transform": {"features": {"columns": columns}}}
+    assert batch_rows(json.dumps(config)) == rows
+    assert batch_rows(None) == batch_rows("null") == 1000
