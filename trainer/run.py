@@ -98,10 +98,17 @@ def run_fn(fn_args: FnArgs) -> None:
         label = config.transform.label
         model = build.build(features, config.model, config.train, label, scale, config.folder)
         fit.compile_model(model, config.train, label, scale)
+    run_dir = fn_args.model_run_dir
+    chief = strategy.is_chief(scope)
+    if not chief:
+        # Every worker has to save, because saving synchronizes them; only the chief's is kept.
+        run_dir = os.path.join(run_dir, f"worker-{scope.cluster_resolver.task_id}")
     with _timed("fit", seconds), scope.scope():
-        fit.fit(model, config.train, train_split, val_split, fn_args.model_run_dir)
+        fit.fit(model, config.train, train_split, val_split, run_dir)
+    if not chief:
+        return
     with _timed("export", seconds):
-        export.save_keras(model, os.path.join(fn_args.model_run_dir, "keras_model.h5"))
+        export.save_keras(model, os.path.join(run_dir, "keras_model.h5"))
         export.export(model, tft_output, features, config.transform, fn_args.serving_model_dir)
     phases = ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items())
     log.info("trained %d rows in seconds: %s", train_split.rows, phases)

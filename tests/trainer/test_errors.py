@@ -11,6 +11,8 @@ import pytest
 from tfx_pipeline.errors import AssayError, ConfigError, DataError, NodeFailed, StorageError
 from trainer.config import EarlyStopping, ModelConfig, TrainConfig
 
+pytestmark = pytest.mark.slow  # Data through TFT and training: seconds each.
+
 MODEL = ModelConfig(hidden_units=[8])
 TRAIN = TrainConfig(steps=40, steps_per_epoch=20, batch_size=64)
 
@@ -47,14 +49,12 @@ def test_custom_config_without_transform(binary: Any, tmp_path: Path) -> None:
     refused(fn_args, ConfigError, "no `transform`")
 
 
-@pytest.mark.slow
 def test_a_diverging_loss_names_the_step_and_the_rate(regression: Any, tmp_path: Path) -> None:
     train = TRAIN.model_copy(update={"learning_rate": 1e30})
     error = refused(regression.fn_args(tmp_path, MODEL, train), NodeFailed, r"by step \d+ of 40")
     assert "1e+30" in error.hint
 
 
-@pytest.mark.slow
 def test_nan_in_a_feature_is_named(binary: Any, tmp_path: Path) -> None:
     import tensorflow as tf
 
@@ -73,7 +73,6 @@ def test_nan_in_a_feature_is_named(binary: Any, tmp_path: Path) -> None:
     assert "size_xf in 3 of 1500 rows" in error.hint
 
 
-@pytest.mark.slow
 def test_a_file_where_the_checkpoints_belong(binary: Any, tmp_path: Path) -> None:
     train = TRAIN.model_copy(update={"tensorboard": False})
     fn_args = binary.fn_args(tmp_path, MODEL, train)

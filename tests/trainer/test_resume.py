@@ -14,6 +14,8 @@ import pytest
 from trainer.config import EarlyStopping, ModelConfig, TrainConfig
 from trainer.progress import Progress, listen
 
+pytestmark = pytest.mark.slow  # Data through TFT and training: seconds each.
+
 ROOT = Path(__file__).parents[2]
 # Dropout has random state, early stopping has memory, the last epoch is shorter: all must survive.
 MODEL = ModelConfig(hidden_units=[16], dropout=0.2)
@@ -53,7 +55,6 @@ def weights(fn_args: Any) -> list[Any]:
     return tf_keras.models.load_model(f"{fn_args.model_run_dir}/keras_model.h5").get_weights()
 
 
-@pytest.mark.slow
 def test_resume_after_sigkill(binary: Any, tmp_path: Path) -> None:
     undisturbed = binary.fn_args(tmp_path / "undisturbed", MODEL, TRAIN)
     assert run(undisturbed)[0].epoch == 1
@@ -79,7 +80,6 @@ def test_resume_after_sigkill(binary: Any, tmp_path: Path) -> None:
         assert one.tobytes() == other.tobytes()
 
 
-@pytest.mark.slow
 def test_a_finished_run_only_exports_again(binary: Any, tmp_path: Path) -> None:
     fn_args = binary.fn_args(tmp_path, MODEL, TRAIN.model_copy(update={"steps": 60}))
     run(fn_args)
@@ -89,7 +89,6 @@ def test_a_finished_run_only_exports_again(binary: Any, tmp_path: Path) -> None:
         assert one.tobytes() == other.tobytes()
 
 
-@pytest.mark.slow
 def test_early_stopping_keeps_the_best_weights(binary: Any, tmp_path: Path) -> None:
     import tensorflow as tf
 

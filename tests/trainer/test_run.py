@@ -11,6 +11,8 @@ import pytest
 
 from trainer.config import ModelConfig, TrainConfig
 
+pytestmark = pytest.mark.slow  # Data through TFT and training: seconds each.
+
 MODEL = ModelConfig(hidden_units=[32])
 TRAIN = TrainConfig(steps=300, steps_per_epoch=100, batch_size=64, learning_rate=0.01)
 EVAL_ROWS = 200
@@ -37,7 +39,6 @@ def answers(fn_args: Any, examples: list[bytes], signature: str = "serving_defau
     return {name: value.numpy() for name, value in outputs.items()}
 
 
-@pytest.mark.slow
 def test_learns_a_binary_label(binary: Any, trained: Any) -> None:
     got = answers(trained, binary.examples("eval", EVAL_ROWS, label=False))
     assert got["predictions"].shape == (EVAL_ROWS, 1)
@@ -48,7 +49,6 @@ def test_learns_a_binary_label(binary: Any, trained: Any) -> None:
     assert got["class"].tolist() == named.tolist()
 
 
-@pytest.mark.slow
 def test_learns_a_multiclass_label(multiclass: Any, tmp_path: Path) -> None:
     got = answers(run(multiclass, tmp_path), multiclass.examples("eval", EVAL_ROWS, label=False))
     assert got["predictions"].shape == (EVAL_ROWS, 3)
@@ -56,7 +56,6 @@ def test_learns_a_multiclass_label(multiclass: Any, tmp_path: Path) -> None:
     assert np.mean(got["class"].astype(str) == multiclass.raw["eval"]["grade"]) > 0.85
 
 
-@pytest.mark.slow
 def test_learns_a_large_valued_regression_label_in_its_own_unit(
     regression: Any, tmp_path: Path
 ) -> None:
@@ -146,7 +145,6 @@ def test_tensorboard_reads_the_scalars_of_every_epoch(trained: Any) -> None:
     assert [event.step for event in events.Tensors("epoch_loss")] == [100, 200, 300]
 
 
-@pytest.mark.slow
 def test_two_runs_give_the_same_weights(binary: Any, trained: Any, tmp_path: Path) -> None:
     again = run(binary, tmp_path)
     assert_same_weights(trained, again)
