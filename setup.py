@@ -60,12 +60,11 @@ setup(
         # without sharing an environment. Airflow 3 must have its own; 2.11 fits in either.
         "airflow": ["apache-airflow>=2.11,<4"],
         "vertex": [*PIPELINE, "google-cloud-aiplatform>=1.64,<2", "kfp>=2.6,<2.17"],
-        "notebooks": [*PIPELINE, "ipykernel>=6", "nbclient>=0.10", "matplotlib>=3.8"],
+        "notebooks": [*PIPELINE, "ipykernel>=6", "nbclient>=0.10"],
         "dev": [
             *PIPELINE,
             "hypothesis>=6",
             "import-linter>=2",
-            "matplotlib>=3.8",
             "mypy>=1.10",
             "pytest>=8",
             "pytest-timeout>=2.3",

@@ -6,6 +6,11 @@ The peer is `tfx/examples/chicago_taxi_pipeline/taxi_pipeline_native_keras.py` f
 wheel, unchanged, in an empty HOME. Ours is `assay run` on the taxi template in an empty folder.
 Both run as a process of their own, in turn, with nothing cached; the time is the process's, imports
 included. Seconds of nodes are read from each one's ML Metadata.
+
+TFX's example runs Beam in worker processes that import tensorflow_data_validation before tfx. With
+the versions that install on glibc before 2.38 that import fails: tfx_bsl 1.21 has no `sql_util`,
+and tfx puts a mock in its place, but only where tfx is imported first. So the peer gets an empty
+module of that name through a sitecustomize; without it, it could not be measured at all.
 """
 
 from __future__ import annotations
@@ -25,6 +30,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ASSAY = Path(sys.executable).with_name("assay")
+MISSING_MODULE = """\
+import sys, types
+sys.modules["tfx_bsl.arrow.sql_util"] = types.ModuleType("tfx_bsl.arrow.sql_util")
+"""
 
 
 @dataclass
@@ -67,12 +76,14 @@ def run_tfx(home: Path) -> Result:
     assert spec.origin is not None
     example = Path(spec.origin).parent / "examples" / "chicago_taxi_pipeline"
     (home / "taxi").mkdir(parents=True)
+    (home / "path").mkdir()
+    (home / "path" / "sitecustomize.py").write_text(MISSING_MODULE)
     shutil.copytree(example / "data", home / "taxi" / "data")
     shutil.copy(example / "taxi_utils_native_keras.py", home / "taxi")
     seconds = timed(
         [sys.executable, str(example / "taxi_pipeline_native_keras.py")],
         home / "log.txt",
-        {"HOME": str(home)},
+        {"HOME": str(home), "PYTHONPATH": str(home / "path")},
     )
     if not list((home / "taxi" / "serving_model").glob("*/*/saved_model.pb")):
         sys.exit(f"TFX's example pushed no model:\n{tail(home / 'log.txt')}")

@@ -91,7 +91,9 @@ def go(
     from tfx_pipeline.runners.local.execute import execute
 
     if create is None:
-        from tfx_pipeline.graph import create_pipeline as create
+        from tfx_pipeline.graph import create_pipeline
+
+        create = create_pipeline
     try:
         execute(config, options, record, display, create)
     except AssayError:
