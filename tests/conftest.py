@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib.util
 import os
 from pathlib import Path
@@ -15,6 +17,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Columns decide where rich breaks lines; a test must not depend on the terminal's width.
 os.environ["COLUMNS"] = "120"
+
+# As in transform/executor.py, for tests that run TFT without our executor.
+atexit.register(gc.freeze)
 
 REPO = Path(__file__).parents[1]
 

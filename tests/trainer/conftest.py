@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +13,6 @@ import pytest
 
 from trainer.config import ModelConfig, TrainConfig
 from transform.config import TransformConfig, storage_types
-
-# A process in which TFT has analyzed crashes (SIGSEGV) in the garbage collection that ends the
-# interpreter; with its objects frozen, that collection leaves them alone.
-atexit.register(gc.freeze)
 
 Columns = Mapping[str, np.ndarray]
 _DTYPES = {"float": "float32", "int": "int64", "bytes": "string"}

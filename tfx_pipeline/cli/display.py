@@ -6,11 +6,12 @@ import threading
 import time
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
+from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
-from rich.text import Text
+from rich.table import Table
 
 from tfx_pipeline.report.record import NodeRecord, RunRecord
 
@@ -34,7 +35,7 @@ class RunDisplay:
         self._width = 20
         self._lock = threading.Lock()
         self._running: dict[str, tuple[float, Spinner]] = {}
-        self._notes: dict[str, str] = {}
+        self._progress: dict[str, tuple[int, int, str]] = {}
         self._live = Live(
             console=console,
             get_renderable=self._draw,
@@ -72,10 +73,9 @@ class RunDisplay:
             self._running[node_id] = (time.monotonic(), Spinner("dots"))
 
     def node_progress(self, node_id: str, done: int, total: int, note: str) -> None:
-        """A node says how far it is."""
+        """A node says how far it is. Called from the node's own thread."""
         with self._lock:
-            share = f"{done}/{total}  " if total else ""
-            self._notes[node_id] = f"{share}{note}"
+            self._progress[node_id] = (done, total, note)
 
     def node_retried(self, node_id: str, error: str) -> None:
         """A node is tried again."""
@@ -85,9 +85,12 @@ class RunDisplay:
         """A node has ended: its line is printed for good."""
         with self._lock:
             self._running.pop(node_id, None)
-            note = self._notes.pop(node_id, "")
-        state = "" if record.state == "complete" else record.state
-        self._line(_MARKS.get(record.state, " "), node_id, record.seconds, state or escape(note))
+            _, total, note = self._progress.pop(node_id, (0, 0, ""))
+        if record.state != "complete":
+            note = record.state
+        elif total:
+            note = f"{total} steps, {note}"
+        self._line(_MARKS.get(record.state, " "), node_id, record.seconds, escape(note))
 
     def _line(self, mark: str, name: str, seconds: float, note: str) -> None:
         self._print(f"  {mark} {name:<{self._width}} {seconds:7.1f} s  {note}".rstrip())
@@ -96,12 +99,12 @@ class RunDisplay:
         if not self._quiet:
             self._console.print(text, highlight=False, soft_wrap=True)
 
-    def _draw(self) -> Group:
+    def _draw(self) -> Table:
+        table = Table.grid(padding=(0, 1))
         with self._lock:
-            rows = []
             for name, (started, spinner) in self._running.items():
-                seconds = time.monotonic() - started
-                note = self._notes.get(name, "")
-                spinner.update(text=Text(f"{name:<{self._width}} {seconds:7.1f} s  {note}"))
-                rows.append(spinner)
-            return Group(*rows)
+                done, total, note = self._progress.get(name, (0, 0, ""))
+                seconds = f"{time.monotonic() - started:7.1f} s "
+                bar = ProgressBar(total, done, width=24) if total else ""
+                table.add_row("", spinner, f"{name:<{self._width}}", seconds, bar, escape(note))
+        return table
