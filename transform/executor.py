@@ -17,7 +17,9 @@ These reach into TFT and Beam at the versions that the lock pins, only while the
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import json
 import threading
 from collections.abc import Callable, Iterator
