@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from ml_metadata import errors
+from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.types import Artifact
@@ -75,14 +77,42 @@ def connection_config(config: PipelineConfig) -> metadata_store_pb2.ConnectionCo
             port=str(port),
             dbname=settings.database,
             user=settings.user,
-            password=password,
+            password=_quoted(password),
         )
     )
+
+
+def _quoted(value: str) -> str:
+    """A value of a libpq connection string, which MLMD pastes together without quoting."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def sqlite_path(config: PipelineConfig) -> Path:
     """The SQLite database of `run.metadata.backend: sqlite`."""
     return config.root / "metadata.db"
+
+
+def check_connection(config: PipelineConfig) -> None:
+    """Connects once, before any node does and tells the reason only in its log.
+
+    Raises:
+        EnvironmentMismatch: The server cannot be reached or does not let us in.
+    """
+    settings = config.run.metadata
+    if settings.backend == "sqlite":
+        return
+    try:
+        metadata_store.MetadataStore(connection_config(config))
+    except (RuntimeError, errors.StatusError) as error:
+        port = settings.port or DEFAULT_PORTS[settings.backend]
+        raise EnvironmentMismatch(
+            f"{settings.backend} at {settings.host}:{port} does not let user {settings.user!r} "
+            f"into database {settings.database!r}",
+            where="run.metadata",
+            hint="Is it running, does the database exist, and is the password in "
+            f"{settings.password_env} right? The log has its answer.",
+        ) from error
 
 
 def executions(

@@ -68,7 +68,9 @@ def run_node(ir: pipeline_pb2.Pipeline, node_id: str) -> Outcome:
         state, outputs = _launch(ir, spec)
     except Exception as error:  # Whatever a component or user's function raises ends here.
         log.exception("%s failed", node_id)
-        return Outcome(node_id, State.FAILED, time.monotonic() - started, explain(error, node_id))
+        root = ir.runtime_spec.pipeline_root.field_value.string_value
+        seconds = time.monotonic() - started
+        return Outcome(node_id, State.FAILED, seconds, explain(error, node_id, root))
     return Outcome(node_id, state, time.monotonic() - started, outputs=outputs)
 
 

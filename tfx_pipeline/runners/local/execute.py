@@ -43,6 +43,7 @@ def execute(
     """
     absl.logging.set_verbosity(absl.logging.INFO)
     strategy.configure_devices(config.train)
+    mlmd.check_connection(config)
     ir = ir_lib.compile_pipeline(create(config), record.run_id)
     if options.is_partial:
         base = base_run.find(config, ir, options)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,11 @@ def held(root: Path) -> Iterator[None]:
         StorageError: It cannot be made or written.
     """
     with storage_errors(str(root)):
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            # `mkdir` gives it for a file at `root`, and ENOTDIR for one further up.
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(root)) from None
         lock = filelock.FileLock(root / LOCK_FILE, timeout=0)
         try:
             lock.acquire()
