@@ -67,8 +67,9 @@ def main() -> None:
     except AssayError as error:
         show_error(error)
         leave(error.exit_code)
+    except SystemExit as end:  # So Typer ends: after a usage error, an Exit, Ctrl-C.
+        leave(end.code if isinstance(end.code, int) else int(end.code is not None))
     except KeyboardInterrupt:
-        Console(stderr=True).print("\nstopped by Ctrl-C; go on with [bold]assay run --resume[/]")
         leave(INTERRUPTED_EXIT_CODE)
     except Exception as error:  # noqa: BLE001  The last resort: a defect of ours.
         console = Console(stderr=True)

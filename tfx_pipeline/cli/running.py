@@ -31,6 +31,10 @@ def run_shown(config: PipelineConfig, options: RunOptions, *, quiet: bool = Fals
             try:
                 with RunDisplay(console, record, quiet=quiet) as display:
                     go(config, options, record, display)
+            except KeyboardInterrupt:
+                again = f"assay run --resume {_shown(config.source or config.folder)}"
+                console.print(f"stopped by Ctrl-C; go on with [bold]{again}[/]", soft_wrap=True)
+                raise
             finally:
                 show_end(console, config, record)
     return record

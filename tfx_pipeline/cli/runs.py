@@ -82,6 +82,9 @@ def show(
         table.add_row(node_id, node.state, f"{node.seconds:.1f}", escape(shown))
     console.print(table)
     print_verdicts(console, record, all_gates=True)
+    slices = _slices(record.verdicts.get("Evaluator", {}).get("metrics", {}))
+    if slices is not None:
+        console.print(slices)
     for label, value in (
         ("config", record.config_file),
         ("data", record.data_digest),
@@ -92,6 +95,35 @@ def show(
     ):
         if value:
             console.print(f"  [dim]{label:<9}[/]{escape(value)}", soft_wrap=True)
+
+
+def _slices(metrics: dict[str, dict[str, float | None]]) -> Table | None:
+    """Metrics by slice, the worst of the headline metric first."""
+    name = next((n for n in _HEADLINE_METRICS if n in metrics.get("overall", {})), None)
+    if name is None or len(metrics) < 2:
+        return None
+    lower_is_better = name == "rmse"
+
+    def badness(item: tuple[str, dict[str, float | None]]) -> float:
+        value = item[1].get(name)
+        if value is None:
+            return float("inf")
+        return -value if lower_is_better else value
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("slice", name, "rows"):
+        table.add_column(column, justify="left" if column == "slice" else "right")
+    ordered = sorted(metrics.items(), key=badness)
+    for slice_name, values in ordered[:_SHOWN_SLICES]:
+        table.add_row(
+            escape(slice_name), _value(values.get(name)), f"{values.get('example_count') or 0:.0f}"
+        )
+    if len(ordered) > _SHOWN_SLICES:
+        table.add_row(f"[dim]and {len(ordered) - _SHOWN_SLICES} more, in run.json[/]")
+    return table
+
+
+_SHOWN_SLICES = 12
 
 
 def _below(root: Path, uri: str) -> str:

@@ -52,7 +52,9 @@ def explain(error: BaseException, node_id: str, root: str = "") -> AssayError:
 def _is_full(root: str) -> bool:
     """Whether the disk has no room left. SQLite rolls back on a full disk and then complains that
     there is nothing to commit; others have words of their own: the disk itself tells."""
-    return os.path.isdir(root) and shutil.disk_usage(root).free < _NO_ROOM_BYTES
+    while root and not os.path.isdir(root):
+        root = os.path.dirname(root)
+    return bool(root) and shutil.disk_usage(root).free < _NO_ROOM_BYTES
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

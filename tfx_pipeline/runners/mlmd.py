@@ -142,6 +142,8 @@ def outputs(handle: metadata.Metadata, execution_id: int) -> dict[str, list[Arti
         if event.type not in output_types:
             continue
         key = next((step.key for step in event.path.steps if step.HasField("key")), "")
+        if key.startswith("_"):  # What a condition looked at: an output of a resolver by name only.
+            continue
         [artifact] = store.get_artifacts_by_id([event.artifact_id])
         [artifact_type] = store.get_artifact_types_by_id([artifact.type_id])
         found.setdefault(key, []).append(deserialize_artifact(artifact_type, artifact))
