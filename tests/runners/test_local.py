@@ -21,7 +21,7 @@ from tfx_pipeline.errors import Busy, ConfigError, DataError, NodeFailed, Storag
 from tfx_pipeline.report import record as records
 from tfx_pipeline.report.record import RunRecord
 from tfx_pipeline.runners.local import RunOptions, run_pipeline
-from tfx_pipeline.runners.local.folder import held
+from tfx_pipeline.runners.local.folder import held, new_run_id
 
 NODES = ["Source", "A", "B", "C", "Join"]
 
@@ -185,6 +185,14 @@ def test_partial_runs_reuse_what_they_leave_out(
     assert value(config, again, "Join") == value(config, first, "Join")
     with pytest.raises(ConfigError, match="no such node: D"):
         run(config, display, to_nodes=["D"])
+
+
+def test_run_ids_sort_by_time_within_a_second() -> None:
+    ids = []
+    for _ in range(50):
+        ids.append(new_run_id())
+        time.sleep(0.001)
+    assert ids == sorted(set(ids))
 
 
 def test_two_runs_in_one_folder_is_an_error_that_names_the_other(
