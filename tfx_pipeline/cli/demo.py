@@ -29,12 +29,14 @@ def demo(
     record = run_shown(config, RunOptions())
     console = Console(highlight=False)
     ask(config, record, console, rows=rows)
-    shown = target.parent
-    console.print(
-        f"\nNext:\n"
-        f"  assay serve {shown}/runs/serving/{config.model_name} --model-name {config.model_name}\n"
-        f"  assay show --config {shown}              this run in full\n"
-        f"  assay run {shown}                        again: every node is cached\n"
-        f"  assay init --data my.csv --label COLUMN  your own data",
-        soft_wrap=True,
-    )
+    where = target.parent
+    steps = [
+        (f"assay serve -c {where}", "serve the pushed model on port 8500"),
+        (f"assay show -c {where}", "this run in full"),
+        (f"assay run {where}", "again: every node is cached"),
+        ("assay init --data my.csv --label COLUMN", "your own data"),
+    ]
+    width = max(len(command) for command, _ in steps)
+    console.print("\nNext:")
+    for command, what in steps:
+        console.print(f"  {command:<{width}}  [dim]{what}[/]", soft_wrap=True)

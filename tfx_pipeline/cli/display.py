@@ -48,7 +48,7 @@ class RunDisplay:
     def __enter__(self) -> RunDisplay:
         self._print(f"[bold]{escape(self._record.pipeline)}[/]  run {self._record.run_id}")
         self.node_started("start")
-        if self._console.is_terminal and not self._quiet:
+        if self._console.is_interactive and not self._quiet:
             self._live.start()
         return self
 
