@@ -1,8 +1,8 @@
-"""The commands `assay serve` and `assay predict`; the command line registers them."""
+"""What `assay serve` and `assay predict` do; `tfx_pipeline.cli.serving` has their options."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,17 +15,11 @@ _ROWS_A_REQUEST = 1024
 
 
 def serve(
-    model_base_path: Annotated[
-        str, typer.Argument(help="Folder the model was pushed to; holds the version folders.")
-    ],
-    model_name: Annotated[str, typer.Option(help="Name that requests use.")] = "default",
-    port: Annotated[int, typer.Option(help="TCP port for gRPC; 0 takes a free one.")] = 8500,
-    file_system_poll_wait_seconds: Annotated[
-        int, typer.Option(help="Seconds between two looks for new versions; 0 looks once.")
-    ] = 1,
-    binary: Annotated[
-        bool, typer.Option("--binary", help="Run the tensorflow_model_server on the PATH.")
-    ] = False,
+    model_base_path: str,
+    model_name: str = "default",
+    port: int = 8500,
+    file_system_poll_wait_seconds: int = 1,
+    binary: bool = False,
 ) -> None:
     """Serve a pushed model over gRPC until Ctrl-C, picking up new versions as they appear."""
     flags = [
@@ -42,22 +36,16 @@ def serve(
 
 
 def predict(
-    rows: Annotated[str, typer.Argument(help="CSV, JSON or JSON lines file; - reads stdin.")],
-    model: Annotated[
-        str, typer.Option("--model", "--model-name", help="The model's name.")
-    ] = "default",
-    address: Annotated[str, typer.Option(help="The server's host:port.")] = "localhost:8500",
-    model_dir: Annotated[
-        str, typer.Option(help="Folder the model was pushed to; tells the columns' kinds.")
-    ] = "",
-    kinds: Annotated[
-        list[str], typer.Option(help="COLUMN=int|float|bytes, may be repeated.", metavar="KIND")
-    ] = [],  # noqa: B006  (typer copies it)
-    signature: Annotated[str, typer.Option(help="The signature to run.")] = "serving_default",
-    version: Annotated[int, typer.Option(help="Model version; 0 asks for the latest.")] = 0,
-    limit: Annotated[int, typer.Option(help="Send only the first rows; 0 sends all.")] = 0,
-    timeout: Annotated[float, typer.Option(help="Seconds a request may take.")] = 10.0,
-    output: Annotated[str, typer.Option(help="table, json (a line a row) or csv.")] = "table",
+    rows: str,
+    model: str = "default",
+    address: str = "localhost:8500",
+    model_dir: str = "",
+    kinds: list[str] | None = None,
+    signature: str = "serving_default",
+    version: int = 0,
+    limit: int = 0,
+    timeout: float = 10.0,
+    output: str = "table",
 ) -> None:
     """Send rows to a model server and print its predictions."""
     from serving.client import Client, load_model_info
@@ -68,7 +56,7 @@ def predict(
         raise ConfigError(f"--output={output} is unknown", hint="Choose table, json or csv.")
     table = read_rows(rows, limit or None)
     info = load_model_info(model_dir) if model_dir else None
-    chosen = {**(info.kinds if info else infer_kinds(table)), **_parse_kinds(kinds)}
+    chosen = {**(info.kinds if info else infer_kinds(table)), **_parse_kinds(kinds or [])}
     sent = _known_columns(table, info, chosen)
     parts = []
     with Client(address, timeout_s=timeout) as client:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tfx_pipeline.errors import ConfigError, StorageError
+from tfx_pipeline.files import write_text
 from tfx_pipeline.report import record as records
 from tfx_pipeline.report.compare import differences
 from tfx_pipeline.report.record import NodeRecord, RunRecord
@@ -59,14 +60,14 @@ def test_a_damaged_record_is_told_by_its_path(tmp_path: Path) -> None:
 
 def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.txt"
-    records.write_text(path, "before")
+    write_text(path, "before")
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="disk is full"):
-        records.write_text(path, "after")
+        write_text(path, "after")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 

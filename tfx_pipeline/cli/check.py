@@ -35,7 +35,7 @@ def schema(
 ) -> None:
     """Print the config's JSON schema, for editors that complete and check YAML."""
     from tfx_pipeline.config import PipelineConfig
-    from tfx_pipeline.report.record import write_text
+    from tfx_pipeline.files import write_text
 
     document = PipelineConfig.model_json_schema()
     document["$schema"] = "https://json-schema.org/draft/2020-12/schema"

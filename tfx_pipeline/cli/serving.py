@@ -78,7 +78,7 @@ def predict(
         model=model or "default",
         address=address,
         model_dir=model_dir,
-        kinds=kinds or [],
+        kinds=kinds,
         signature=signature,
         version=version,
         limit=limit,

@@ -6,12 +6,11 @@ import dataclasses
 import json
 import math
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfx_pipeline.errors import storage_errors
+from tfx_pipeline.files import write_text
 
 FILE_NAME = "verdict.json"
 OVERALL = "overall"
@@ -115,20 +114,7 @@ def write_verdict(verdict: Verdict, folder_uri: str) -> str:
 
         io_utils.write_string_file(path, text)
         return path
-    folder = Path(folder_uri.removeprefix("file://"))
-    with storage_errors(str(folder)):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{FILE_NAME}.", dir=folder)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)  # mkstemp makes it private; reports are read by others.
-            os.replace(temporary, folder / FILE_NAME)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    write_text(Path(path.removeprefix("file://")), text)
     return path
 
 

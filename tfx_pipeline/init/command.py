@@ -45,7 +45,7 @@ def init(
     from rich.console import Console
 
     from tfx_pipeline.errors import ConfigError
-    from tfx_pipeline.report.record import write_text
+    from tfx_pipeline.files import write_text
 
     if bool(template) == bool(data):
         raise ConfigError(

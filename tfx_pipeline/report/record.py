@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,8 @@ from typing import Any, Literal
 import psutil
 from pydantic import BaseModel, Field, ValidationError
 
-from tfx_pipeline.errors import ConfigError, storage_errors
+from tfx_pipeline.errors import ConfigError
+from tfx_pipeline.files import write_text
 
 RunState = Literal["running", "complete", "refused", "failed", "interrupted"]
 
@@ -85,28 +85,6 @@ class RunRecord(BaseModel):
 def now() -> datetime:
     """The time, to the second, in UTC."""
     return datetime.now(UTC).replace(microsecond=0)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all.
-
-    Raises:
-        StorageError: Disk full, read-only, no permission.
-    """
-    with storage_errors(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
 
 
 def save(record: RunRecord, root: Path) -> None:

@@ -34,7 +34,7 @@ class State(enum.StrEnum):
     REUSED = "reused"  # Left out by a partial run, or done before `--resume`.
     SKIPPED = "skipped"  # A gate upstream refused.
     FAILED = "failed"
-    NOT_RUN = "not run"  # A node upstream failed.
+    NOT_RUN = "not run"  # A node upstream failed, or the run ends before it (`--to`).
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,15 @@ def _launch(
     ir: pipeline_pb2.Pipeline, spec: pipeline_pb2.PipelineNode
 ) -> tuple[State, dict[str, list[Artifact]]]:
     node_id = spec.node_info.id
-    if spec.execution_options.HasField("skip"):
-        return State.REUSED, {}
     deployment = ir_lib.deployment(ir)
     connection = deployment.metadata_connection_config
     handle = mlmd.SerializedMetadata(
         getattr(connection, connection.WhichOneof("connection_config"))
     )
-    done = _read_back(handle, ir, node_id)
+    if spec.execution_options.HasField("skip"):
+        return _left_out(handle, ir, spec), {}
+    run_id = ir.runtime_spec.pipeline_run_id.field_value.string_value
+    done = _read_back(handle, ir, node_id, run_id)
     if done is not None and done.state in _GOOD:
         return State.REUSED, done.outputs
     if spec.execution_options.run.perform_snapshot:
@@ -99,7 +100,7 @@ def _launch(
         executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
     ).launch()
-    done = _read_back(handle, ir, node_id)
+    done = _read_back(handle, ir, node_id, run_id)
     if done is None:
         return State.SKIPPED, {}
     if done.state not in _GOOD:
@@ -124,11 +125,26 @@ class _ReadBack:
     message: str
 
 
+def _left_out(
+    handle: mlmd.SerializedMetadata, ir: pipeline_pb2.Pipeline, spec: pipeline_pb2.PipelineNode
+) -> State:
+    """A node that a partial run leaves out: TFX takes over what the base run has of it, unless it
+    stands behind the nodes that run."""
+    modes = pipeline_pb2.NodeExecutionOptions.Skip
+    mode = spec.execution_options.skip.reuse_artifacts_mode
+    if mode == modes.NEVER:
+        return State.NOT_RUN
+    if mode == modes.REQUIRED:
+        return State.REUSED
+    base = ir.runtime_spec.snapshot_settings.base_pipeline_run_strategy.base_run_id
+    done = _read_back(handle, ir, spec.node_info.id, base)
+    return State.REUSED if done is not None and done.state in _GOOD else State.NOT_RUN
+
+
 def _read_back(
-    handle: mlmd.SerializedMetadata, ir: pipeline_pb2.Pipeline, node_id: str
+    handle: mlmd.SerializedMetadata, ir: pipeline_pb2.Pipeline, node_id: str, run_id: str
 ) -> _ReadBack | None:
-    """What MLMD says of the node in this run: its last good execution, else its last one."""
-    run_id = ir.runtime_spec.pipeline_run_id.field_value.string_value
+    """What MLMD says of the node in a run: its last good execution, else its last one."""
     with handle as connected:
         found = mlmd.executions(connected, ir.pipeline_info.id, run_id, node_id)
         if not found:

@@ -49,7 +49,7 @@ def execute(
         base = base_run.find(config, ir, options)
         ir_lib.select(ir, options.from_nodes, options.to_nodes, base)
     graph = ir_lib.nodes(ir)
-    display.nodes_known([node.id for node in graph if not node.skipped])
+    display.nodes_known([node.id for node in graph])
     record.nodes = {node.id: record.nodes.get(node.id, NodeRecord()) for node in graph}
 
     watcher = _Recorder(config, record, display)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import INTERRUPTED_EXIT_CODE, AssayError, ConfigError, GateRefused
+from tfx_pipeline.files import write_text
 from tfx_pipeline.report import provenance
 from tfx_pipeline.report import record as records
 from tfx_pipeline.report.record import RunRecord
@@ -114,7 +115,7 @@ def opened(config: PipelineConfig, options: RunOptions) -> Iterator[RunRecord]:
     """
     with folder.held(config.root):
         record = _record(config, options)
-        records.write_text(
+        write_text(
             config.root / record.run_id / records.CONFIG_FILE, provenance.resolved_yaml(config)
         )
         with _recorded(record, config):
