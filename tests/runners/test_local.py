@@ -176,13 +176,20 @@ def test_partial_runs_reuse_what_they_leave_out(
     config = config.with_run(cache=False)
     record = run(config, display, from_nodes=["C"], to_nodes=["C"])
     assert states(record) == {
-        "Source": "reused", "A": "reused", "B": "reused", "C": "complete", "Join": "reused",
+        "Source": "reused", "A": "reused", "B": "reused", "C": "complete", "Join": "not run",
     }  # fmt: skip
     assert tries(config, "A") == 1
     assert tries(config, "C") == 2
     again = run(config, display, from_nodes=["B", "C"])
     assert again.nodes["Join"].state == "complete"
     assert value(config, again, "Join") == value(config, first, "Join")
+    # A run that ended early has no outputs of what follows; the one before it has.
+    ended_early = run(config, display, to_nodes=["A"])
+    assert states(ended_early) == {
+        "Source": "complete", "A": "complete", "B": "not run", "C": "not run", "Join": "not run",
+    }  # fmt: skip
+    last = run(config, display, from_nodes=["Join"])
+    assert value(config, last, "Join") == value(config, first, "Join")
     with pytest.raises(ConfigError, match="no such node: D"):
         run(config, display, to_nodes=["D"])
 
