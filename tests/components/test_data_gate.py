@@ -124,12 +124,38 @@ def test_an_anomaly_names_column_split_severity_expected_and_found(judge: Judge)
     verdict, _ = judge(_frame(0), odd)
     kind, size = verdict.failed
     assert (kind.what, kind.slice, kind.severity) == ("kind", "eval", "error")
-    assert "one of a, b" in kind.threshold
+    assert kind.threshold == "type BYTES, present in >= 100 % of rows, one of a, b"
+    rows = "type BYTES, present in 400 of 400 rows, 1 value a row, 3 values: "
+    assert str(kind.measured).startswith(rows)
     assert "surprise" in str(kind.measured)
     assert "surprise" in kind.reason
     assert size.what == "size"
     assert "in [-10, 10]" in size.threshold
     assert "in [4" in str(size.measured)
+
+
+@pytest.mark.parametrize(
+    ("expected", "told"),
+    [
+        ("shape { }", "1 value a row"),
+        ("shape { dim { size: 2 } dim { size: 3 } }", "6 values a row"),
+        ("value_count { min: 1 max: 1 }", "1 value a row"),
+        ("value_count { min: 1 max: 4 }", "1 to 4 values a row"),
+        ("value_count { min: 2 }", "at least 2 values a row"),
+    ],
+)
+def test_how_many_values_a_row_are_expected(expected: str, told: str) -> None:
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+
+    schema = text_format.Parse(
+        f'feature {{ name: "x" type: FLOAT {expected} }}', schema_pb2.Schema()
+    )
+    found = anomalies_pb2.Anomalies()
+    found.anomaly_info["x"].path.step.append("x")
+    split = SplitAnomalies("schema", "train", found, schema)
+    [check] = judge_anomalies([split], "error").checks
+    assert check.threshold == f"type FLOAT, {told}"
 
 
 def test_a_missing_and_a_new_column(judge: Judge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -146,8 +147,15 @@ def _expected(column: str, schema: schema_pb2.Schema | None) -> str:
     if feature is None:
         return "no such column"
     parts = [f"type {schema_pb2.FeatureType.Name(feature.type)}"]
-    if feature.HasField("presence"):
-        parts.append(f"present in >= {feature.presence.min_fraction:.4g} of rows")
+    if feature.HasField("presence") and feature.presence.min_fraction:
+        parts.append(f"present in >= {100 * feature.presence.min_fraction:.4g} % of rows")
+    if feature.HasField("shape") and not feature.shape.dim:
+        parts.append("1 value a row")
+    elif feature.HasField("shape"):
+        size = math.prod(dim.size for dim in feature.shape.dim)
+        parts.append(f"{_values(size, size)} a row")
+    elif feature.HasField("value_count"):
+        parts.append(f"{_values(feature.value_count.min, feature.value_count.max)} a row")
     domain = feature.WhichOneof("domain_info")
     if domain == "domain":
         named = next((d for d in schema.string_domain if d.name == feature.domain), None)
@@ -175,19 +183,30 @@ def _found(column: str, statistics: statistics_pb2.DatasetFeatureStatistics | No
     )
     if stats is None:
         return "no such column"
-    parts = [f"type {statistics_pb2.FeatureNameStatistics.Type.Name(stats.type)}"]
+    # Statistics call STRING what a schema calls BYTES.
+    found = statistics_pb2.FeatureNameStatistics.Type.Name(stats.type).replace("STRING", "BYTES")
+    parts = [f"type {found}"]
     kind = stats.WhichOneof("stats")
     if kind is not None:
         common = getattr(stats, kind).common_stats
         rows = common.num_non_missing + common.num_missing
         if rows:
-            parts.append(f"present in {common.num_non_missing / rows:.4g} of {rows} rows")
+            parts.append(f"present in {common.num_non_missing} of {rows} rows")
+        if common.num_non_missing:
+            parts.append(f"{_values(common.min_num_values, common.max_num_values)} a row")
     if kind == "num_stats":
         parts.append(f"in [{stats.num_stats.min:g}, {stats.num_stats.max:g}]")
     elif kind == "string_stats":
         top = [value.value for value in stats.string_stats.top_values]
         parts.append(f"{stats.string_stats.unique} values" + (f": {_some(top)}" if top else ""))
     return ", ".join(parts)
+
+
+def _values(least: int, most: int) -> str:
+    """A number of values; `most` 0 has no upper bound, as in a schema."""
+    if least == most:
+        return f"{least} value" if least == 1 else f"{least} values"
+    return f"{least} to {most} values" if most > least else f"at least {_values(least, least)}"
 
 
 def _some(values: list[str], count: int = 5) -> str:
