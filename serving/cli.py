@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from serving.client import ModelInfo
+    from serving.rows import CsvFormat
 
 _ROWS_A_REQUEST = 1024
 
@@ -46,15 +47,22 @@ def predict(
     limit: int = 0,
     timeout: float = 10.0,
     output: str = "table",
+    csv_format: CsvFormat | None = None,
 ) -> None:
     """Send rows to a model server and print its predictions."""
     from serving.client import Client, load_model_info
-    from serving.rows import infer_kinds, read_rows
+    from serving.rows import CsvFormat, infer_kinds, read_rows
     from tfx_pipeline.errors import ConfigError
 
     if output not in ("table", "json", "csv"):
         raise ConfigError(f"--output={output} is unknown", hint="Choose table, json or csv.")
-    table = read_rows(rows, limit or None)
+    table = read_rows(rows, limit or None, csv_format or CsvFormat())
+    if csv_format is None and any(str(value)[:1] == " " for value in table[0].values()):
+        typer.echo(
+            "note: values begin with a space; name the pipeline's config with --config, so that "
+            "they are read as in training",
+            err=True,
+        )
     info = load_model_info(model_dir) if model_dir else None
     chosen = {**(info.kinds if info else infer_kinds(table)), **_parse_kinds(kinds or [])}
     sent = _known_columns(table, info, chosen)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +18,55 @@ from tfx_pipeline.errors import DataError
 Row = dict[str, Any]
 
 
-def read_rows(source: str, limit: int | None = None) -> list[Row]:
+@dataclass(frozen=True)
+class CsvFormat:
+    """How CSV is written. Rows must be read as the rows that the model has learned from were:
+    a space before a category makes it an unknown one.
+
+    Attributes:
+        delimiter: Between two fields.
+        encoding: By its Python name.
+        strip_spaces: Whether spaces around fields are dropped.
+        missing_values: Texts that mean missing, besides the empty one.
+        column_names: Names for files without a header line; a first line that holds these names
+            is a header all the same.
+    """
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    strip_spaces: bool = False
+    missing_values: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
+
+
+def read_rows(
+    source: str, limit: int | None = None, csv_format: CsvFormat = CsvFormat()
+) -> list[Row]:
     """Reads rows of column name to value.
 
     Args:
         source: A path ending in .csv, .json (a list of objects, or one) or .jsonl; `-` reads
             standard input, and tells JSON from CSV by its first character.
         limit: Keep at most this many rows.
+        csv_format: How CSV is written.
 
     Returns:
         The rows; values are text from CSV, JSON's own types otherwise.
 
     Raises:
-        DataError: The file is missing, empty, not UTF-8, ragged, or not the JSON expected.
+        DataError: The file is missing, empty, of another encoding, ragged, or not the JSON
+            expected.
     """
-    text = _read_text(source)
     where = "standard input" if source == "-" else source
     suffix = Path(source).suffix.lower()
+    is_json = suffix in (".json", ".jsonl", ".ndjson")
+    text = _read_text(source, "utf-8" if is_json else csv_format.encoding)
     if suffix in (".jsonl", ".ndjson"):
         rows = _json_lines(text, where)
     elif suffix == ".json" or (source == "-" and text.lstrip()[:1] in ("[", "{")):
         rows = _json(text, where)
     else:
-        rows = _csv(text, where)
+        rows = _csv(text, where, csv_format)
     if not rows:
         raise DataError("no rows to predict", where=where, hint="Give at least one row of data.")
     return rows[:limit]
@@ -70,10 +98,11 @@ def _kind(values: list[Any]) -> str:
     return "bytes"
 
 
-def _read_text(source: str) -> str:
+def _read_text(source: str, encoding: str) -> str:
+    is_utf8 = codecs.lookup(encoding).name == "utf-8"
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig" if is_utf8 else encoding)
     except OSError as error:
         raise DataError(
             f"cannot read the rows: {error.strerror}",
@@ -82,26 +111,35 @@ def _read_text(source: str) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(
-            f"byte {error.start} is not UTF-8",
+            f"byte {error.start} is not {'UTF-8' if is_utf8 else encoding}",
             where=source,
             hint="Convert the file, for instance with `iconv -t UTF-8`.",
         ) from error
 
 
-def _csv(text: str, where: str) -> list[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""))
-    header = next(reader, [])
-    rows = []
-    for values in reader:
-        if not values:
-            continue  # a blank line
+def _csv(text: str, where: str, form: CsvFormat) -> list[Row]:
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=form.delimiter,
+        skipinitialspace=form.strip_spaces,
+    )
+    header = list(form.column_names)
+    rows: list[Row] = []
+    for line in reader:
+        if not line:
+            continue
+        values = [value.strip() for value in line] if form.strip_spaces else line
+        if not header or (not rows and values == header):
+            header = values
+            continue
         if len(values) != len(header):
             raise DataError(
                 f"the row has {len(values)} values, the header {len(header)} columns",
                 where=f"{where}, line {reader.line_num}",
-                hint="Quote values that contain a comma.",
+                hint=f"Quote values that contain {form.delimiter!r}.",
             )
-        rows.append(dict(zip(header, values, strict=True)))
+        known = ["" if value in form.missing_values else value for value in values]
+        rows.append(dict(zip(header, known, strict=True)))
     return rows
 
 

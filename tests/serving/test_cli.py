@@ -10,15 +10,15 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from serving import cli
-from serving.rows import infer_kinds
+from serving.rows import CsvFormat, infer_kinds, read_rows
+from tfx_pipeline.cli import serving as commands
 from tfx_pipeline.errors import AssayError, ConfigError, DataError, EnvironmentMismatch
 
 CSV = "fare,miles,hour,company,tips\n10,1.5,3,Blue,1\n4,,,,0\n"
 
 app = typer.Typer()
-app.command()(cli.predict)
-app.command()(cli.serve)
+app.command()(commands.predict)
+app.command()(commands.serve)
 
 
 def _run(*words: str, stdin: str | bytes | None = None) -> Result:
@@ -104,6 +104,46 @@ def test_wrong_use(words: tuple[str, ...], error: type[AssayError], message: str
     result = _run("predict", *words, stdin=CSV)
     assert isinstance(result.exception, error)
     assert message in str(result.exception)
+
+
+FORM = CsvFormat(
+    delimiter=";",
+    encoding="latin-1",
+    strip_spaces=True,
+    missing_values=("?",),
+    column_names=("city", "x"),
+)
+
+
+@pytest.mark.parametrize("header", ["", "city; x\n"])
+def test_csv_is_read_as_the_training_data_were(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(f'{header} Köln ; 1\n?; ?\n\n "a;b"; 2\n'.encode("latin-1"))
+    assert read_rows(str(path), csv_format=FORM) == [
+        {"city": "Köln", "x": "1"},
+        {"city": "", "x": ""},
+        {"city": "a;b", "x": "2"},
+    ]
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_rows(str(path))
+
+
+def test_the_config_says_how_csv_is_written(tmp_path: Path, address: str, model_dir: str) -> None:
+    """A space before a category would make it an unknown one, and the answer wrong."""
+    (tmp_path / "rows.csv").write_text("fare, miles, hour, company\n10, 1.5, 3, Blue\n4, ?, ?, ?\n")
+    (tmp_path / "pipeline.yaml").write_text(
+        "name: taxi\n"
+        "data: {path: rows.csv, strip_spaces: true, missing_values: ['?'], "
+        "label: {column: fare, task: regression}}\n"
+        "features: {columns: {miles: {kind: numeric}}}\n"
+    )
+    rows, config = str(tmp_path / "rows.csv"), str(tmp_path / "pipeline.yaml")
+    words = ("predict", rows, "--address", address, "--model-dir", model_dir, "--output", "csv")
+    result = _run(*words, "--config", config)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == ["company,hour,score", "Blue,3,21.5", "none,-1,7.0"]
+    without = _run(*words, "--model", "taxi")
+    assert "values begin with a space; name the pipeline's config" in without.stderr
 
 
 def test_infer_kinds() -> None:

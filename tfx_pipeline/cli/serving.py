@@ -10,6 +10,7 @@ import typer
 from serving import cli as commands
 
 if TYPE_CHECKING:
+    from serving.rows import CsvFormat
     from tfx_pipeline.config import PipelineConfig
 
 ConfigOption = Annotated[
@@ -68,11 +69,13 @@ def predict(
     output: Annotated[str, typer.Option(help="table, json (a line a row) or csv.")] = "table",
 ) -> None:
     """Send rows to a model server and print its predictions."""
-    if not model or not (model_dir or kinds):
+    csv_format = None
+    if config or not model or not (model_dir or kinds):
         pipeline = _pipeline(config) if config or Path("pipeline.yaml").exists() else None
         if pipeline is not None:
             model_dir = model_dir or str(pipeline.push_dir)
             model = model or pipeline.model_name
+            csv_format = _csv_format(pipeline)
     commands.predict(
         rows=rows,
         model=model or "default",
@@ -84,6 +87,21 @@ def predict(
         limit=limit,
         timeout=timeout,
         output=output,
+        csv_format=csv_format,
+    )
+
+
+def _csv_format(pipeline: PipelineConfig) -> CsvFormat:
+    """Rows are read as those that the model was trained on."""
+    from serving.rows import CsvFormat
+
+    data = pipeline.data
+    return CsvFormat(
+        delimiter=data.delimiter,
+        encoding=data.encoding,
+        strip_spaces=data.strip_spaces,
+        missing_values=tuple(data.missing_values),
+        column_names=tuple(data.column_names),
     )
 
 
