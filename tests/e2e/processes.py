@@ -6,6 +6,7 @@ any other: it has its own id, holds its own locks, and dies by SIGKILL alone.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.project import Project
 from tfx_pipeline.report import record as records
 
 _TEMPLATE = """
@@ -55,7 +55,8 @@ class Started:
 
     def kill(self) -> int:
         """Ends it as `kill -9` does, and waits for the exit code."""
-        os.kill(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # It has ended meanwhile.
+            os.kill(self.pid, signal.SIGKILL)
         return self.wait()
 
     @property
@@ -110,13 +111,13 @@ def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.002)
 
 
-def is_running(project: Project, node: str) -> bool:
-    """Whether a node of the newest run is at work."""
-    run_ids = records.run_ids(project.config.root)
-    if not run_ids:
+def has_begun(root: Path, node: str) -> bool:
+    """Whether a node of the newest run is at work, or was: the short ones end between two looks."""
+    found = records.run_ids(root)
+    if not found:
         return False
-    found = records.load(project.config.root, run_ids[-1]).nodes.get(node)
-    return found is not None and found.state == "running"
+    nodes = json.loads((root / found[-1] / records.RECORD_FILE).read_text())["nodes"]
+    return bool(nodes) and nodes[node]["state"] not in ("waiting", "not run")
 
 
 def _line(process: subprocess.Popen[str]) -> str:

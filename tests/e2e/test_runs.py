@@ -333,7 +333,8 @@ def test_two_processes_make_the_same_model_of_the_same_seed(
     for node, key in (("SchemaGen", "schema"), ("ExampleValidator", "anomalies")):
         assert digest(uri(first_run, node, key)) == digest(uri(second, node, key))
     assert weights(Path(first_run.pushed_to)) == weights(Path(second.pushed_to))
-    assert first_run.metrics == second.metrics
+    # TFMA adds up float64 in batches whose size Beam chooses by the clock.
+    assert first_run.metrics == pytest.approx(second.metrics, rel=1e-6)
 
 
 def decoded(examples: Path, split: str) -> list[dict[str, str]]:
