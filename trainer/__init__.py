@@ -6,4 +6,4 @@ TensorFlow reads the variable when it is first imported: this is the one place t
 
 import os
 
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ["TF_USE_LEGACY_KERAS"] = "1"

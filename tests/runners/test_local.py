@@ -290,3 +290,49 @@ def test_the_record_is_json_that_anyone_can_read(
     content = json.loads(path.read_text())
     assert content["nodes"]["A"]["artifacts"]["out"][0]["type"] == "String"
     assert not [p for p in path.parent.iterdir() if p.name.startswith(".")]
+
+
+def test_resume_keeps_the_selection_of_its_run(
+    config: PipelineConfig, display: Remembering
+) -> None:
+    """A partial run that failed must not go on to train and push."""
+    order(config, "A", "raise")
+    with pytest.raises(NodeFailed):
+        run(config, display, to_nodes=["A"])
+    (config.folder / "A").unlink()
+    record = run(config, display, resume="")
+    assert states(record) == {
+        "Source": "reused", "A": "complete", "B": "not run", "C": "not run", "Join": "not run",
+    }  # fmt: skip
+    assert tries(config, "B") == 0
+
+
+def test_resume_finds_the_unfinished_run_behind_later_ones(
+    config: PipelineConfig, display: Remembering
+) -> None:
+    order(config, "B", "raise")
+    with pytest.raises(NodeFailed):
+        run(config, display)
+    failed = records.load(config.root, "latest")
+    (config.folder / "B").unlink()
+    run(config, display, to_nodes=["Source"])
+    assert run(config, display, resume="").run_id == failed.run_id
+
+
+def test_a_partial_run_has_its_inputs_before_its_first_nodes_start(
+    config: PipelineConfig, display: Remembering
+) -> None:
+    """B and C run at once: neither may depend on the other to take over what they read."""
+    run(config, display)
+    for _ in range(3):
+        record = run(config.with_run(cache=False), display, from_nodes=["B", "C"])
+        assert record.nodes["B"].state == record.nodes["C"].state == "complete"
+    assert record.nodes["A"].artifacts["out"]
+
+
+def test_a_wait_before_a_retry_does_not_hold_up_the_others(
+    config: PipelineConfig, display: Remembering
+) -> None:
+    order(config, "B", "once")
+    run(config.with_run(retry_wait_seconds=1.0), display)
+    assert list(display.ended) == ["Source", "A", "C", "B", "Join"]

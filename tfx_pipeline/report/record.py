@@ -53,6 +53,7 @@ class RunRecord(BaseModel):
     exit_code: int | None = None
     error: str = ""
     selection: dict[str, list[str]] = {}
+    base_run: str = ""
     nodes: dict[str, NodeRecord] = {}
     metrics: dict[str, float] = {}
     verdicts: dict[str, dict[str, Any]] = {}

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from tfx.dsl.compiler import compiler
 from tfx.dsl.compiler import constants as compiler_constants
+from tfx.orchestration import metadata
 from tfx.orchestration import pipeline as tfx_pipeline_lib
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import partial_run_utils, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_pipeline.errors import ConfigError
+from tfx_pipeline.runners import mlmd
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,40 @@ def select(
             f"no node lies between {', '.join(from_nodes)} and {', '.join(to_nodes)}",
             hint="--from names a node that comes before the one of --to.",
         )
+
+
+def take_over(ir: pipeline_pb2.Pipeline, handle: metadata.Metadata) -> None:
+    """Publishes in a partial run what it reuses of its base run. Twice is as good as once.
+
+    TFX's launcher leaves that to the first node that it runs; ours may run several at once, and
+    none of them may look for its inputs before.
+    """
+    with handle as connected:
+        partial_run_utils.snapshot(connected, ir)
+
+
+def changed_since(ir: pipeline_pb2.Pipeline, handle: mlmd.SerializedMetadata) -> list[str]:
+    """Ids of nodes that this run has completed with another `custom_config` than they have now.
+
+    It holds the fingerprints of the user's code. A resumed run takes a completed node's outputs as
+    they are, so a function edited meanwhile would be in one half of the run and not in the other.
+    """
+    run_id = ir.runtime_spec.pipeline_run_id.field_value.string_value
+    changed = []
+    with handle as connected:
+        for node in ir.nodes:
+            spec = node.pipeline_node
+            if _CUSTOM_CONFIG not in spec.parameters.parameters:
+                continue
+            now = spec.parameters.parameters[_CUSTOM_CONFIG].field_value.string_value
+            found = mlmd.executions(connected, ir.pipeline_info.id, run_id, spec.node_info.id)
+            good = [e for e in found if e.last_known_state in mlmd.GOOD_STATES]
+            if good and good[-1].custom_properties[_CUSTOM_CONFIG].string_value != now:
+                changed.append(spec.node_info.id)
+    return changed
+
+
+_CUSTOM_CONFIG = "custom_config"
 
 
 def deployment(ir: pipeline_pb2.Pipeline) -> pipeline_pb2.IntermediateDeploymentConfig:

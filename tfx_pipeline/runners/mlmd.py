@@ -14,6 +14,8 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import Artifact
 from tfx.types.artifact_utils import deserialize_artifact
 
@@ -21,6 +23,7 @@ from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import EnvironmentMismatch
 
 Execution = metadata_store_pb2.Execution
+GOOD_STATES = (Execution.COMPLETE, Execution.CACHED)
 
 DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
 
@@ -44,6 +47,12 @@ class SerializedMetadata(metadata.Metadata):
             super().__exit__(*exception)
         finally:
             _ONE_AT_A_TIME.release()
+
+
+def handle(ir: pipeline_pb2.Pipeline) -> SerializedMetadata:
+    """The store that a compiled pipeline names; connected in a `with` block."""
+    connection = runner_utils.extract_local_deployment_config(ir).metadata_connection_config
+    return SerializedMetadata(getattr(connection, connection.WhichOneof("connection_config")))
 
 
 def connection_config(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher, partial_run_utils
+from tfx.orchestration.portable import launcher
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import Artifact
 
@@ -78,20 +78,13 @@ def _launch(
     ir: pipeline_pb2.Pipeline, spec: pipeline_pb2.PipelineNode
 ) -> tuple[State, dict[str, list[Artifact]]]:
     node_id = spec.node_info.id
-    deployment = ir_lib.deployment(ir)
-    connection = deployment.metadata_connection_config
-    handle = mlmd.SerializedMetadata(
-        getattr(connection, connection.WhichOneof("connection_config"))
-    )
-    if spec.execution_options.HasField("skip"):
-        return _left_out(handle, ir, spec), {}
-    run_id = ir.runtime_spec.pipeline_run_id.field_value.string_value
-    done = _read_back(handle, ir, node_id, run_id)
+    handle = mlmd.handle(ir)
+    done = _read_back(handle, ir, node_id)
     if done is not None and done.state in _GOOD:
         return State.REUSED, done.outputs
-    if spec.execution_options.run.perform_snapshot:
-        with handle as connected:
-            partial_run_utils.snapshot(connected, ir)
+    if spec.execution_options.HasField("skip"):
+        return State.NOT_RUN, {}  # Behind the last node of a partial run.
+    deployment = ir_lib.deployment(ir)
     launcher.Launcher(
         pipeline_node=spec,
         mlmd_connection=handle,
@@ -100,7 +93,7 @@ def _launch(
         executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
     ).launch()
-    done = _read_back(handle, ir, node_id, run_id)
+    done = _read_back(handle, ir, node_id)
     if done is None:
         return State.SKIPPED, {}
     if done.state not in _GOOD:
@@ -125,26 +118,11 @@ class _ReadBack:
     message: str
 
 
-def _left_out(
-    handle: mlmd.SerializedMetadata, ir: pipeline_pb2.Pipeline, spec: pipeline_pb2.PipelineNode
-) -> State:
-    """A node that a partial run leaves out: TFX takes over what the base run has of it, unless it
-    stands behind the nodes that run."""
-    modes = pipeline_pb2.NodeExecutionOptions.Skip
-    mode = spec.execution_options.skip.reuse_artifacts_mode
-    if mode == modes.NEVER:
-        return State.NOT_RUN
-    if mode == modes.REQUIRED:
-        return State.REUSED
-    base = ir.runtime_spec.snapshot_settings.base_pipeline_run_strategy.base_run_id
-    done = _read_back(handle, ir, spec.node_info.id, base)
-    return State.REUSED if done is not None and done.state in _GOOD else State.NOT_RUN
-
-
 def _read_back(
-    handle: mlmd.SerializedMetadata, ir: pipeline_pb2.Pipeline, node_id: str, run_id: str
+    handle: mlmd.SerializedMetadata, ir: pipeline_pb2.Pipeline, node_id: str
 ) -> _ReadBack | None:
-    """What MLMD says of the node in a run: its last good execution, else its last one."""
+    """What MLMD says of the node in this run: its last good execution, else its last one."""
+    run_id = ir.runtime_spec.pipeline_run_id.field_value.string_value
     with handle as connected:
         found = mlmd.executions(connected, ir.pipeline_info.id, run_id, node_id)
         if not found:

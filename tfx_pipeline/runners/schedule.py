@@ -81,8 +81,8 @@ def run_all(
             raise result
         if _try_again(result, limits):
             watcher.node_retried(result.node_id, result)
-            time.sleep(limits.retry_wait_seconds * 2 ** (result.tries - 1))
-            _start(result.node_id, run, ended, tries=result.tries + 1)
+            wait = limits.retry_wait_seconds * 2 ** (result.tries - 1)
+            _start(result.node_id, run, ended, tries=result.tries + 1, wait_seconds=wait)
             continue
         running.discard(result.node_id)
         outcomes[result.node_id] = result
@@ -105,8 +105,10 @@ def _start(
     run: Callable[[str], Outcome],
     ended: queue.SimpleQueue[Outcome | BaseException],
     tries: int = 1,
+    wait_seconds: float = 0.0,
 ) -> None:
     def target() -> None:
+        time.sleep(wait_seconds)
         try:
             ended.put(replace(run(node_id), tries=tries))
         except BaseException as error:  # noqa: BLE001  A defect of ours: raised by run_all.

@@ -10,20 +10,21 @@ from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError
 from tfx_pipeline.report import record as records
 from tfx_pipeline.runners import ir as ir_lib
-from tfx_pipeline.runners.local.run import RunOptions
 from tfx_pipeline.runners.node import State
 
 _HAS_OUTPUTS = {State.COMPLETE, State.CACHED, State.REUSED}
 
 
-def find(config: PipelineConfig, ir: pipeline_pb2.Pipeline, options: RunOptions) -> str:
+def find(
+    config: PipelineConfig, ir: pipeline_pb2.Pipeline, from_nodes: list[str], to_nodes: list[str]
+) -> str:
     """Id of the latest run of this pipeline that ended every node left out before the first.
 
     Raises:
         ConfigError: There is none.
     """
     trial = copy.deepcopy(ir)
-    ir_lib.select(trial, options.from_nodes, options.to_nodes, base_run_id="unknown")
+    ir_lib.select(trial, from_nodes, to_nodes, base_run_id="unknown")
     needed = _upstream_left_out(trial)
     for record in reversed(records.load_all(config.root)):
         ended = {node_id for node_id, node in record.nodes.items() if node.state in _HAS_OUTPUTS}

@@ -13,7 +13,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import Artifact
 
 from tfx_pipeline.config.pipeline import PipelineConfig
-from tfx_pipeline.errors import GateRefused
+from tfx_pipeline.errors import ConfigError, GateRefused
 from tfx_pipeline.report import record as records
 from tfx_pipeline.report.record import ArtifactRecord, NodeRecord, RunRecord
 from tfx_pipeline.runners import ir as ir_lib
@@ -45,9 +45,14 @@ def execute(
     strategy.configure_devices(config.train)
     mlmd.check_connection(config)
     ir = ir_lib.compile_pipeline(create(config), record.run_id)
-    if options.is_partial:
-        base = base_run.find(config, ir, options)
-        ir_lib.select(ir, options.from_nodes, options.to_nodes, base)
+    if options.resume is not None:
+        _refuse_changed_code(ir, config)
+    # A resumed run keeps the selection that it was started with.
+    first, last = record.selection.get("from", []), record.selection.get("to", [])
+    if first or last:
+        record.base_run = record.base_run or base_run.find(config, ir, first, last)
+        ir_lib.select(ir, first, last, record.base_run)
+        ir_lib.take_over(ir, mlmd.handle(ir))
     graph = ir_lib.nodes(ir)
     display.nodes_known([node.id for node in graph])
     record.nodes = {node.id: record.nodes.get(node.id, NodeRecord()) for node in graph}
@@ -76,6 +81,16 @@ def execute(
     refusal = results.refusal(record)
     if refusal is not None:
         raise GateRefused(refusal, hint="Nothing was pushed. The verdict above says why.")
+
+
+def _refuse_changed_code(ir: pipeline_pb2.Pipeline, config: PipelineConfig) -> None:
+    changed = ir_lib.changed_since(ir, mlmd.handle(ir))
+    if changed:
+        raise ConfigError(
+            f"your code has changed since this run completed {', '.join(changed)} with it",
+            where=str(config.source or config.name),
+            hint="Start a new run with `assay run`: what the change does not touch is cached.",
+        )
 
 
 class _Recorder:

@@ -61,21 +61,29 @@ def new_run_id() -> str:
     return f"{now:%Y%m%d-%H%M%S}-{now.microsecond * 2**16 // 10**6:04x}"
 
 
-def resumable(root: Path, run_id: str) -> records.RunRecord:
+def resumable(root: Path, pipeline: str, run_id: str) -> records.RunRecord:
     """The run that `--resume` goes on with.
 
     Args:
         root: Folder of the runs.
-        run_id: Its id; empty: the latest run.
+        pipeline: The pipeline's name: several may share a folder.
+        run_id: The run's id, or the start of it; empty: the latest run that did not end.
 
     Raises:
         ConfigError: No such run, or it has ended.
     """
-    record = records.load(root, run_id or "latest")
-    if not record.can_resume:
+    if run_id:
+        record = records.load(root, run_id)
+        found = [record] if record.can_resume else []
+        what = f"run {record.run_id} is {record.state}: there is nothing to resume"
+    else:
+        of_pipeline = [r for r in records.load_all(root) if r.pipeline == pipeline]
+        found = [r for r in of_pipeline if r.can_resume]
+        what = f"no run of {pipeline} is unfinished: there is nothing to resume"
+    if not found:
         raise ConfigError(
-            f"run {record.run_id} is {record.state}: there is nothing to resume",
+            what,
             where=str(root),
             hint="Start a new one with `assay run`; nodes that nothing has changed for are cached.",
         )
-    return record
+    return found[-1]

@@ -37,6 +37,9 @@ def refusal(record: RunRecord) -> str | None:
     for node_id, verdict in record.verdicts.items():
         if not verdict.get("blessed"):
             return f"{node_id} refused: {verdict.get('reason') or 'no reason given'}"
+    skipped = [node_id for node_id, node in record.nodes.items() if node.state == "skipped"]
+    if skipped:  # A gate without a verdict that could be read: closed all the same.
+        return f"{', '.join(skipped)} did not run, for a gate before them did not bless"
     return None
 
 

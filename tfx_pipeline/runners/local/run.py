@@ -39,12 +39,13 @@ class RunOptions:
 
 
 class Display(Protocol):
-    """Shows a run to a person. Called from one thread."""
+    """Shows a run to a person."""
 
     def nodes_known(self, node_ids: list[str]) -> None: ...
 
     def node_started(self, node_id: str) -> None: ...
 
+    # Called from the node's own thread; everything else from the thread that runs the pipeline.
     def node_progress(self, node_id: str, done: int, total: int, note: str) -> None: ...
 
     def node_ended(self, node_id: str, record: records.NodeRecord) -> None: ...
@@ -113,6 +114,10 @@ def opened(config: PipelineConfig, options: RunOptions) -> Iterator[RunRecord]:
         StorageError: The folder cannot be written.
         ConfigError: There is nothing to resume, or the config has changed since.
     """
+    if options.resume is not None and options.is_partial:
+        raise ConfigError(
+            "--resume goes on with the nodes of its run", hint="Leave out --from, --to and --only."
+        )
     with folder.held(config.root):
         record = _record(config, options)
         write_text(
@@ -136,11 +141,7 @@ def _record(config: PipelineConfig, options: RunOptions) -> RunRecord:
             git_commit=provenance.git_commit(config.folder),
             versions=provenance.versions(),
         )
-    if options.is_partial:
-        raise ConfigError(
-            "--resume goes on with the nodes of its run", hint="Leave out --from, --to and --only."
-        )
-    before = folder.resumable(config.root, options.resume)
+    before = folder.resumable(config.root, config.name, options.resume)
     if before.config_digest != digest:
         raise ConfigError(
             f"the config has changed since run {before.run_id} started",
