@@ -7,6 +7,7 @@ one, the docstring of the component says why.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 from tfx import v1 as tfx
@@ -23,7 +24,9 @@ from tfx_pipeline.components.transform.component import Transform
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.gates.drift import distribution_config
 from tfx_pipeline.runners import mlmd
+from trainer.config import TrainConfig
 from transform import user_code
+from transform.config import FeaturesConfig
 
 
 def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
@@ -187,10 +190,17 @@ def _trainer_config(config: PipelineConfig) -> dict[str, Any]:
 
 
 def _user_code(config: PipelineConfig, functions: list[str | None]) -> dict[str, Any]:
-    """Where the user's own files are, and their fingerprints: a cached result must not outlive the
-    function that made it."""
-    files = [path for path in functions if path and ":" in path]
-    if not files:
-        return {}
-    prints = {path: user_code.fingerprint(path, config.folder) for path in files}
-    return {"folder": str(config.folder), "code": prints}
+    """Fingerprints of the user's own functions, and of Assay: a cached result must not outlive the
+    code that made it. `folder` is where a `file.py:function` starts from."""
+    own = [path for path in functions if path and path not in _OUR_FUNCTIONS]
+    code = {path: user_code.fingerprint(path, config.folder) for path in own}
+    found: dict[str, Any] = {"code": {"tfx-assay": version("tfx-assay"), **code}}
+    if any(":" in path for path in own):
+        found["folder"] = str(config.folder)
+    return found
+
+
+_OUR_FUNCTIONS = (
+    FeaturesConfig.model_fields["preprocessing_fn"].default,
+    TrainConfig.model_fields["run_fn"].default,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
 import importlib
@@ -55,14 +56,56 @@ def check_importable(path: str, folder: Path = Path()) -> None:
 
 
 def fingerprint(path: str, folder: Path) -> str:
-    """SHA-256 of the source file of a function, so that a cached result ends with its code.
+    """SHA-256 of a function's source file and of the neighbours that it imports.
+
+    A cached result must end with the code that made it. Neighbours are modules that lie beside the
+    file, or in the package that the file is in; installed packages are the lock's business.
 
     Raises:
         ConfigError: As `load`.
     """
     source = inspect.getsourcefile(inspect.unwrap(load(path, folder)))
-    content = Path(source).read_bytes() if source else path.encode()
-    return hashlib.sha256(content).hexdigest()
+    if source is None:
+        return hashlib.sha256(path.encode()).hexdigest()
+    total = hashlib.sha256()
+    for file in _with_neighbours(Path(source).resolve()):
+        total.update(file.name.encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()
+
+
+def _with_neighbours(source: Path) -> list[Path]:
+    """The file and all that it imports from its own folder and package, in a stable order."""
+    root = source.parent
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    found: set[Path] = set()
+    pending = [source]
+    while pending:
+        file = pending.pop()
+        if file in found:
+            continue
+        found.add(file)
+        for name in _imported(file, root):
+            module = (root if root in file.parents else file.parent).joinpath(*name.split("."))
+            choices = (module.with_suffix(".py"), module / "__init__.py")
+            pending += [choice for choice in choices if choice.is_file()]
+    return sorted(found)
+
+
+def _imported(file: Path, root: Path) -> list[str]:
+    """Dotted names, from `root`, that a file may import: modules, and what may be one."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = [node.module] if node.module else []
+            if node.level:
+                package = [*file.relative_to(root).parts[: -node.level], *package]
+            base = ".".join(package)
+            names += [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)]
+    parents = [name.rsplit(".", count)[0] for name in names for count in range(name.count(".") + 1)]
+    return [name for name in dict.fromkeys([*names, *parents]) if name]
 
 
 def call(path: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -129,3 +129,41 @@ def test_tft_lets_the_error_through(folder: Path) -> None:
     traced = functools.partial(preprocessing_fn, custom_config=config("mine.py:raises", folder))
     with pytest.raises(NodeFailed, match="division by zero"):
         tft.get_analyze_input_columns(traced, {"x": tf.TensorSpec([None, 1], tf.float32)})
+
+
+@pytest.mark.parametrize(
+    ("statement", "neighbour"),
+    [
+        ("import near", "near.py"),
+        ("from near import helper", "near.py"),
+        ("from parts import near", "parts/near.py"),
+        ("import parts.near", "parts/near.py"),
+        ("import parts.near", "parts/__init__.py"),
+    ],
+)
+def test_a_neighbour_that_is_imported_counts(
+    tmp_path: Path, statement: str, neighbour: str
+) -> None:
+    (tmp_path / "parts").mkdir()
+    for name in ("parts/__init__.py", "parts/near.py", "near.py", "far.py"):
+        (tmp_path / name).write_text("def helper(x):\n    return x\n")
+    (tmp_path / "own.py").write_text(f"def f(x):\n    {statement}\n    return x\n")
+    before = user_code.fingerprint("own.py:f", tmp_path)
+    (tmp_path / "far.py").write_text("def helper(x):\n    return -x\n")
+    assert user_code.fingerprint("own.py:f", tmp_path) == before
+    (tmp_path / neighbour).write_text("def helper(x):\n    return -x\n")
+    assert user_code.fingerprint("own.py:f", tmp_path) != before
+
+
+def test_a_relative_import_in_a_package_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "fingerprinted"
+    (package / "inner").mkdir(parents=True)
+    for name in ("__init__.py", "inner/__init__.py", "base.py"):
+        (package / name).write_text("")
+    (package / "inner" / "own.py").write_text("from ..base import *\n\ndef f(x):\n    return x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = user_code.fingerprint("fingerprinted.inner.own.f", tmp_path)
+    (package / "base.py").write_text("SCALE = 2\n")
+    assert user_code.fingerprint("fingerprinted.inner.own.f", tmp_path) != before
