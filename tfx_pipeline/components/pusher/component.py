@@ -1,14 +1,19 @@
-"""TFX's Pusher with the executor exchanged; inputs, outputs and parameters are the stock ones."""
+"""TFX's Pusher with executor and driver exchanged; inputs, outputs and parameters are the stock ones."""
 
 from __future__ import annotations
 
 from tfx.components.pusher import component as stock
 from tfx.dsl.components.base import executor_spec
 
+from tfx_pipeline.components.pusher.driver import Driver
 from tfx_pipeline.components.pusher.executor import Executor
 
 
 class Pusher(stock.Pusher):  # type: ignore[misc]
-    """Pushes a blessed model into a version folder for TensorFlow Serving, by one rename."""
+    """Pushes a blessed model into a version folder for TensorFlow Serving, by one rename.
+
+    It is cached only while the newest version in the folder is what it has pushed.
+    """
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+    DRIVER_CLASS = Driver

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -32,7 +33,8 @@ def publish(model: Path, base: Path, *, push_id: str) -> Path:
         model: The SavedModel's folder.
         base: `model_base_path`; made if it is absent.
         push_id: Names this push. A second call with the same id, as after a kill between the
-            rename and the record of it, finds the version that is already there.
+            rename and the record of it, finds the version that is already there. The id and the
+            model's digest stay with the version, for `newest_push`.
 
     Returns:
         The version's folder: Unix seconds, or one above the latest version if that is higher.
@@ -54,9 +56,35 @@ def publish(model: Path, base: Path, *, push_id: str) -> Path:
             shutil.copytree(model, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
             marker = folder / _MARKER
             marker.parent.mkdir(exist_ok=True)
-            marker.write_text(json.dumps({"push_id": push_id}) + "\n", encoding="utf-8")
+            content = {"push_id": push_id, "model_sha256": model_digest(model)}
+            marker.write_text(json.dumps(content) + "\n", encoding="utf-8")
             _sync_tree(folder)
             return _rename_to_next(folder, base)
+
+
+def newest_push(base: Path, model: Path) -> str | None:
+    """The push id of the newest version, the one that is served, if it holds this very model.
+
+    None if it holds another, was pushed by something else, or there is no version.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    numbers = _versions(base) if base.exists() else []
+    marker = _marker(base / str(numbers[-1])) if numbers else {}
+    if not marker or marker.get("model_sha256") != model_digest(model):
+        return None
+    return marker.get("push_id")
+
+
+def model_digest(model: Path) -> str:
+    """SHA-256 of a model's files, with their paths in it."""
+    digest = hashlib.sha256()
+    for path in sorted(found for found in model.rglob("*") if found.is_file()):
+        digest.update(f"{path.relative_to(model).as_posix()}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def sweep(base: Path) -> None:
@@ -122,10 +150,16 @@ def _versions(base: Path) -> list[int]:
 
 
 def _push_id(version: Path) -> str | None:
+    return _marker(version).get("push_id")
+
+
+def _marker(version: Path) -> dict[str, str]:
+    """What `publish` noted in a version; empty if something else pushed it."""
     try:
-        return str(json.loads((version / _MARKER).read_text(encoding="utf-8"))["push_id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # Pushed by something else.
+        content = json.loads((version / _MARKER).read_text(encoding="utf-8"))
+        return {str(key): str(value) for key, value in content.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
 def _is_same(folder: Path, descriptor: int) -> bool:
