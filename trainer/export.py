@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from trainer.storage import write_errors
-from transform.config import LABEL, FeaturesConfig, LabelConfig, TransformConfig
+from transform.config import LABEL, LabelConfig, TransformConfig
 from transform.layout import FeatureSpec, model_inputs
 from transform.raw import missing_mark
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import tf_keras
 
 SIGNATURE_FILE = os.path.join("assets.extra", "assay_signature.json")
-_OWN_PREPROCESSING = FeaturesConfig.model_fields["preprocessing_fn"].default
 _KINDS = {tf.float32: "float", tf.int64: "int", tf.string: "bytes"}
 _EXAMPLES = [tf.TensorSpec([None], tf.string, name="examples")]
 
@@ -92,7 +91,7 @@ def request_spec(raw_spec: Mapping[str, Any], config: TransformConfig) -> ParseS
     """
     label = config.label
     columns = set(config.features.columns)
-    if config.features.preprocessing_fn != _OWN_PREPROCESSING:
+    if config.features.by_user:
         columns |= set(raw_spec) - {label.column, label.of}
     return {name: spec for name, spec in raw_spec.items() if name in columns}
 

@@ -111,6 +111,11 @@ class FeaturesConfig(Section):
         description="Function that maps raw columns to features: import path or file.py:function.",
     )
 
+    @property
+    def by_user(self) -> bool:
+        """Whether a function of the user's makes the features, and not ours from `columns`."""
+        return self.preprocessing_fn != type(self).model_fields["preprocessing_fn"].default
+
     @model_validator(mode="after")
     def _crosses_name_categorical_columns(self) -> FeaturesConfig:
         for cross in self.crosses:

@@ -13,7 +13,6 @@ from transform.config import (
     CategoricalFeature,
     DateFeature,
     Feature,
-    FeaturesConfig,
     ImageFeature,
     NumericFeature,
     TextFeature,
@@ -24,8 +23,6 @@ from transform.config import (
 if TYPE_CHECKING:
     import tensorflow as tf
     import tensorflow_transform as tft
-
-_OWN = FeaturesConfig.model_fields["preprocessing_fn"].default
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def layout(config: TransformConfig, tft_output: tft.TFTransformOutput) -> list[F
         ConfigError: A user's function made a feature that none of the kinds describes, or no
             label.
     """
-    if config.features.preprocessing_fn != _OWN:
+    if config.features.by_user:
         return _from_schema(config.features.preprocessing_fn, tft_output)
     from transform import crosses
 

@@ -9,9 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from transform import categorical, crosses, date, image, label, numeric, raw, text, user_code
-from transform.config import Feature, FeaturesConfig, TransformConfig
-
-_OWN = FeaturesConfig.model_fields["preprocessing_fn"].default
+from transform.config import Feature, TransformConfig
 
 
 def preprocessing_fn(
@@ -36,7 +34,7 @@ def preprocessing_fn(
         NodeFailed: The user's function raised.
     """
     config = TransformConfig.model_validate(custom_config["transform"])
-    if config.features.preprocessing_fn != _OWN:
+    if config.features.by_user:
         folder = Path(custom_config.get("folder") or ".")
         return user_code.transform(config.features.preprocessing_fn, folder, inputs, custom_config)
     return transform(inputs, config)

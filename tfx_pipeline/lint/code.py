@@ -43,13 +43,12 @@ def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
 @register
 def functions_are_importable(config: PipelineConfig) -> Iterator[Problem]:
     """The user's functions exist. The defaults are ours, and importing them would cost seconds."""
-    defaults = type(config.features).model_fields["preprocessing_fn"].default
     run_fn = type(config.train).model_fields["run_fn"].default
-    for path, default in (
-        (config.features.preprocessing_fn, defaults),
-        (config.train.run_fn, run_fn),
-        (config.model.builder, None),
+    for path, is_users in (
+        (config.features.preprocessing_fn, config.features.by_user),
+        (config.train.run_fn, config.train.run_fn != run_fn),
+        (config.model.builder, True),
     ):
-        if path and path != default:
+        if path and is_users:
             user_code.check_importable(path, config.folder)
     yield from ()
