@@ -63,16 +63,86 @@ def test_without_a_current_artifact_nothing_is_resolved(store: Any) -> None:
     assert got == {"statistics": [], "current": []}
 
 
-@pytest.mark.parametrize(("current", "found"), [(1, []), (4, [1]), (9, [4])])
-def test_the_statistics_before_the_current_ones(store: Any, current: int, found: list[int]) -> None:
+def test_the_latest_blessing_of_a_model_decides(store: Any) -> None:
+    """Blessed once, and refused when the same model was judged by tighter thresholds."""
+
+    def resolve(blessings: list[Any]) -> list[int]:
+        got = LatestBlessedBefore().resolve_artifacts(
+            store,
+            {
+                "model": [_artifact(kinds.Model, identity) for identity in (1, 3)],
+                "model_blessing": blessings,
+                "candidate": [_artifact(kinds.Model, 9)],
+            },
+        )
+        return [artifact.id for artifact in (*got["model"], *got["model_blessing"])]
+
+    first, second = _blessing(2, 1, 1), _blessing(4, 3, 1)
+    assert resolve([first, second]) == [3, 4]
+    assert resolve([_blessing(5, 3, 0), first, second]) == [1, 2]
+    assert resolve([_blessing(5, 3, 0), _blessing(6, 3, 1), first, second]) == [3, 6]
+    assert resolve([_blessing(5, 3, 0), _blessing(6, 1, 0), first, second]) == []
+
+
+class _Gate:
+    """A metadata store with statistics, and the executions of a DataGate that have read them."""
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self.statistics_type = store.put_artifact_type(pb.ArtifactType(name="ExampleStatistics"))
+        verdict = pb.ArtifactType(name="GateVerdict")
+        verdict.properties["blessed"] = pb.INT
+        self.verdict_type = store.put_artifact_type(verdict)
+        self.node = store.put_execution_type(pb.ExecutionType(name="DataGate"))
+
+    def statistics(self) -> int:
+        (identity,) = self.store.put_artifacts([pb.Artifact(type_id=self.statistics_type)])
+        return int(identity)
+
+    def judged(self, statistics: int, *, blessed: int) -> int:
+        verdict = pb.Artifact(type_id=self.verdict_type)
+        verdict.properties["blessed"].int_value = blessed
+        read = pb.Event(type=pb.Event.INPUT, artifact_id=statistics)
+        wrote = pb.Event(type=pb.Event.OUTPUT)
+        given = pb.Artifact(id=statistics, type_id=self.statistics_type)
+        self.store.put_execution(
+            pb.Execution(type_id=self.node), [(given, read), (verdict, wrote)], []
+        )
+        return statistics
+
+    def resolve(self, current: int, others: list[int]) -> list[int]:
+        statistics = [_artifact(kinds.ExampleStatistics, n) for n in (current, *others)]
+        got = PreviousStatistics().resolve_artifacts(
+            self.store, {"statistics": statistics, "current": statistics[:1]}
+        )
+        assert got["current"] == []
+        return [found.id for found in got["statistics"]]
+
+
+def test_the_latest_statistics_before_the_current_ones_that_a_gate_has_blessed(store: Any) -> None:
+    gate = _Gate(store)
+    first = gate.judged(gate.statistics(), blessed=1)
+    assert gate.resolve(first, []) == []
+    second = gate.judged(gate.statistics(), blessed=1)
+    assert gate.resolve(second, [first]) == [first]
+    assert gate.resolve(first, [second]) == []  # An earlier run's data again.
+    refused = gate.judged(gate.statistics(), blessed=0)
+    unjudged = gate.statistics()
+    current = gate.statistics()
+    assert gate.resolve(current, [unjudged, first, refused, second]) == [second]
+    # Judged again, for instance with a wider limit: the latest verdict decides.
+    gate.judged(refused, blessed=1)
+    assert gate.resolve(current, [first, refused, second]) == [refused]
+    gate.judged(refused, blessed=0)
+    assert gate.resolve(current, [first, refused, second]) == [second]
+
+
+def test_before_any_gate_has_judged_there_is_no_baseline(store: Any) -> None:
+    statistics = [_artifact(kinds.ExampleStatistics, n) for n in (2, 1)]
     got = PreviousStatistics().resolve_artifacts(
-        store,
-        {
-            "statistics": [_artifact(kinds.ExampleStatistics, n) for n in (4, 1)],
-            "current": [_artifact(kinds.ExampleStatistics, current)],
-        },
+        store, {"statistics": statistics, "current": statistics[:1]}
     )
-    assert [statistics.id for statistics in got["statistics"]] == found
+    assert got["statistics"] == []
 
 
 def test_the_analyzer_cache_of_another_preprocessing(store: Any) -> None:

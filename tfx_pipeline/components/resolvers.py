@@ -43,12 +43,16 @@ from tfx.components.evaluator import constants
 from tfx.dsl.components.common import resolver
 from tfx.utils import json_utils
 
+from tfx_pipeline.components.data_gate.component import GateVerdict
+from tfx_pipeline.components.data_gate.executor import BLESSED_PROPERTY
+
 Artifacts = dict[str, list[types.Artifact]]
 
 
 class LatestBlessedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
     """`model` and `model_blessing`: the latest blessed model that is older than `candidate`.
 
+    A model that was judged more than once, by other thresholds, is what its latest blessing says.
     Nothing is resolved, which an optional input accepts, when there is none or no candidate.
     """
 
@@ -58,11 +62,15 @@ class LatestBlessedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
         current = _only_id(input_dict["candidate"])
         if current is None:
             return found
-        blessed = {
+        latest = {
             blessing.get_int_custom_property(
                 constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY
             ): blessing
             for blessing in sorted(input_dict["model_blessing"], key=lambda a: a.id)
+        }
+        blessed = {
+            model: blessing
+            for model, blessing in latest.items()
             if blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
             == constants.BLESSED_VALUE
         }
@@ -75,9 +83,12 @@ class LatestBlessedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
 
 
 class PreviousStatistics(resolver.ResolverStrategy):  # type: ignore[misc]
-    """`statistics`: the latest that are older than `current`.
+    """`statistics`: the latest that are older than `current` and that a DataGate has blessed.
 
-    The channel must name its producer: Transform publishes statistics too, of other columns.
+    What a gate has refused is no baseline: the same data, sent once more, would be compared with
+    themselves and pass. The lineage has the verdict: the latest of the executions that read the
+    statistics and wrote a GateVerdict. The channel must name its producer: Transform publishes
+    statistics too, of other columns.
     """
 
     def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: Artifacts) -> Artifacts:
@@ -87,8 +98,10 @@ class PreviousStatistics(resolver.ResolverStrategy):  # type: ignore[misc]
         if current is None:
             return found
         older = [artifact for artifact in input_dict["statistics"] if artifact.id < current]
-        if older:
-            found["statistics"] = [max(older, key=lambda a: a.id)]
+        for statistics in sorted(older, key=lambda a: a.id, reverse=True):
+            if _is_blessed(store, statistics.id):
+                found["statistics"] = [statistics]
+                break
         return found
 
 
@@ -135,6 +148,24 @@ def analyzer_cache_config(custom_config: dict[str, Any]) -> dict[str, str]:
 def _only_id(artifacts: list[types.Artifact]) -> int | None:
     """The current artifact's id; None when its node was skipped or has failed."""
     return max((artifact.id for artifact in artifacts), default=None)
+
+
+def _is_blessed(store: mlmd.MetadataStore, statistics: int) -> bool:
+    """Whether the latest verdict on these statistics lets a run go on."""
+    kinds = {t.id for t in store.get_artifact_types() if t.name == GateVerdict.TYPE_NAME}
+    gates = {
+        event.execution_id
+        for event in store.get_events_by_artifact_ids([statistics])
+        if event.type == metadata_store_pb2.Event.INPUT
+    }
+    written = {
+        event.artifact_id
+        for event in store.get_events_by_execution_ids(sorted(gates))
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    }
+    verdicts = [a for a in store.get_artifacts_by_id(sorted(written)) if a.type_id in kinds]
+    latest = max(verdicts, key=lambda a: a.id, default=None)
+    return latest is not None and latest.properties[BLESSED_PROPERTY].int_value == 1
 
 
 def _producers(

@@ -1,4 +1,4 @@
-"""TFX's Pusher with executor and driver exchanged; inputs, outputs and parameters are the stock ones."""
+"""TFX's Pusher with its executor and driver exchanged; its interface is the stock one."""
 
 from __future__ import annotations
 
