@@ -8,6 +8,7 @@ latter's graph with a sketch that stays exact up to `EXACT_VALUES` distinct valu
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,7 +43,7 @@ def vocabulary(
         The file, for `tft.apply_vocabulary`.
     """
     with tf.compat.v1.name_scope(None, "vocabulary"):
-        filename = analyzers.sanitized_vocab_filename(name)
+        filename = _filename(name)
         analyzers.register_vocab(filename, vocabulary_key=name)
         batch = tf_utils.reduce_batch_weighted_counts(
             values,
@@ -63,6 +64,12 @@ def vocabulary(
             input_is_sorted=True,
         )
         return analyzer_nodes.wrap_as_tensor(written)
+
+
+def _filename(name: str) -> str:
+    """A file name that no other vocabulary has: TFT's alone is one for `user.id` and `user_id`."""
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{analyzers.sanitized_vocab_filename(name)}_{digest}"
 
 
 class _SketchCoder(analyzer_nodes.CacheCoder):

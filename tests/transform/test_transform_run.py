@@ -93,6 +93,13 @@ def test_min_count_sends_rare_values_out_of_vocabulary(transformed: Transformed)
     assert set(ids[~often]) == {2}
 
 
+def test_columns_of_like_names_have_a_vocabulary_each(transformed: Transformed) -> None:
+    """TFT makes one file name of `user.id` and `user_id`."""
+    for name, first, second in (("user.id", "ann", "bob"), ("user_id", "y", "x")):
+        expected = [{first: 1, second: 2}[row[name]] for row in transformed.rows]
+        np.testing.assert_array_equal(feature(transformed, name)[:, 0], expected)
+
+
 def test_hash_ids_stay_within_their_buckets_and_agree(transformed: Transformed) -> None:
     ids = feature(transformed, "hashed")[:, 0]
     assert set(ids) <= set(range(1, 8))
