@@ -8,9 +8,11 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -49,17 +51,22 @@ def binary(name: str) -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short, as sockets' paths must be, and not below pytest's folders: only their owner reads them."""
+    with tempfile.TemporaryDirectory(prefix="assay-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def postgresql(folder: Path) -> Iterator[int]:
     initdb, server, createdb = binary("initdb"), binary("postgres"), binary("createdb")
-    folder = tmp_path_factory.mktemp("postgresql")
     # PostgreSQL does not run as root.
     user: str | None = None
     if getpass.getuser() == "root":
         user = "postgres"
         shutil.chown(folder, user)
-        for parent in (folder.parent, folder.parent.parent):
-            parent.chmod(0o755)
     secret = folder / "password"
     secret.write_text(PASSWORD)
     secret.chmod(0o644)
@@ -83,12 +90,9 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         process.wait(30)
 
 
-@pytest.fixture(scope="module")
-def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+@pytest.fixture
+def mysql(folder: Path) -> Iterator[int]:
     install, server, client = binary("mariadb-install-db"), binary("mariadbd"), binary("mariadb")
-    folder = tmp_path_factory.mktemp("mysql")
-    for parent in (folder.parent, folder.parent.parent):
-        parent.chmod(0o755)
     user = getpass.getuser()
     data, socket_file, port = folder / "data", folder / "socket", free_port()
     subprocess.run(
