@@ -33,10 +33,12 @@ class DataGateConfig(Section):
         "error", description="Stop at anomalies of this severity or above."
     )
     schema_path: str | None = Field(
-        None, description="Your own schema.pbtxt; empty: inferred from the training split."
+        None, description="Your own schema.pbtxt; empty: inferred from every split."
     )
     drift: dict[str, DriftLimit] = Field(
-        {}, description="Per column: largest distance to the last run's training split."
+        {},
+        description="Per column: largest distance of the training split to that of the last data "
+        "that this gate accepted.",
     )
     skew: dict[str, DriftLimit] = Field(
         {}, description="Per column: largest distance between the training and eval splits."
