@@ -5,9 +5,30 @@ Pydantic only: the config is read and checked long before TensorFlow is imported
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+# Names in the transformed examples. `LABEL` is what the trainer and TFMA read.
+LABEL = "label_xf"
+
+
+def feature_name(column: str, part: str = "") -> str:
+    """The transformed feature made from a raw column (and one part of it)."""
+    return f"{column}_{part}_xf" if part else f"{column}_xf"
+
+
+class FieldError(ValueError):
+    """Raise in a validator when the fault lies further down than the section it validates.
+
+    `path` leads from that section to the field, so that the message can name the field's line.
+    """
+
+    def __init__(self, message: str, *path: str | int) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class Section(BaseModel):
@@ -99,6 +120,12 @@ class Cross(Section):
     hash_buckets: int = Field(1000, ge=2, description="Number of ids.")
 
 
+    @property
+    def name(self) -> str:
+        """Its columns joined with `_x_`."""
+        return "_x_".join(self.columns)
+
+
 class FeaturesConfig(Section):
     """Which columns become features, and how."""
 
@@ -126,6 +153,40 @@ class FeaturesConfig(Section):
                         f"a cross names {name!r}, which is not a categorical column of features"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _each_output_has_a_name_of_its_own(self) -> FeaturesConfig:
+        if self.by_user:
+            return self  # The names are that function's.
+        made_by = {LABEL: "the label"}
+        for source, path, names in _outputs(self):
+            for name in names:
+                if name in made_by:
+                    raise FieldError(
+                        f"{source} and {made_by[name]} both become the transformed feature "
+                        f"{name!r}; rename a column in the data, or drop the one you can do "
+                        "without",
+                        *path,
+                    )
+                made_by[name] = source
+        return self
+
+
+def _outputs(features: FeaturesConfig) -> Iterator[tuple[str, tuple[str | int, ...], list[str]]]:
+    """What makes features, where it stands in the section, and its features' names."""
+    for column, feature in features.columns.items():
+        match feature:
+            case TextFeature():
+                names = [feature_name(column, "ids"), feature_name(column, "weights")]
+            case _:
+                names = [feature_name(column)]
+        path = ("columns", column)
+        yield f"column {column!r}", path, names
+        if isinstance(feature, NumericFeature) and feature.missing_indicator:
+            source = f"the missing_indicator of column {column!r}"
+            yield source, (*path, "missing_indicator"), [feature_name(column, "missing")]
+    for index, cross in enumerate(features.crosses):
+        yield f"the cross of {cross.columns}", ("crosses", index), [feature_name(cross.name)]
 
 
 class LabelConfig(Section):
@@ -207,12 +268,3 @@ def _storage_type(feature: Feature) -> StorageType:
             return "int"
         case _:
             return "bytes"
-
-
-# Names in the transformed examples. `LABEL` is what the trainer and TFMA read.
-LABEL = "label_xf"
-
-
-def feature_name(column: str, part: str = "") -> str:
-    """The transformed feature made from a raw column (and one part of it)."""
-    return f"{column}_{part}_xf" if part else f"{column}_xf"

@@ -18,12 +18,7 @@ def features(inputs: Mapping[str, raw.RawColumn], crosses: Sequence[Cross]) -> d
 
     A missing value takes part as a value of its own, so ("", "b") and ("a", "") have ids too.
     """
-    return {feature_name(cross_name(cross)): _ids(inputs, cross) for cross in crosses}
-
-
-def cross_name(cross: Cross) -> str:
-    """The cross's name: its columns joined with `_x_`."""
-    return "_x_".join(cross.columns)
+    return {feature_name(cross.name): _ids(inputs, cross) for cross in crosses}
 
 
 def _ids(inputs: Mapping[str, raw.RawColumn], cross: Cross) -> tf.Tensor:

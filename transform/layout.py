@@ -59,13 +59,11 @@ def layout(config: TransformConfig, tft_output: tft.TFTransformOutput) -> list[F
     """
     if config.features.by_user:
         return _from_schema(config.features.preprocessing_fn, tft_output)
-    from transform import crosses
-
     specs: list[FeatureSpec] = []
     for name, feature in config.features.columns.items():
         specs += _of_column(name, feature, tft_output)
     for cross in config.features.crosses:
-        name = feature_name(crosses.cross_name(cross))
+        name = feature_name(cross.name)
         specs.append(FeatureSpec(name, "ids", cross.hash_buckets, (1,)))
     return specs
 

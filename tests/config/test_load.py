@@ -74,6 +74,52 @@ def test_a_mistake_is_told_with_its_line_and_field(
     assert says in text
 
 
+CLASHES = {
+    "missing_indicator": (
+        "age: {kind: numeric, missing_indicator: true}\n    age_missing: {kind: numeric}",
+        "column 'age_missing' and the missing_indicator of column 'age' both become the "
+        "transformed feature 'age_missing_xf'",
+        8,
+    ),
+    "label": (
+        "label: {kind: numeric}",
+        "column 'label' and the label both become the transformed feature 'label_xf'",
+        7,
+    ),
+    "text": (
+        "note_ids: {kind: numeric}\n    note: {kind: text}",
+        "column 'note' and column 'note_ids' both become the transformed feature 'note_ids_xf'",
+        8,
+    ),
+    "cross": (
+        "a: {kind: categorical}\n    b: {kind: categorical}\n    a_x_b: {kind: numeric}\n"
+        "  crosses: [{columns: [a, b]}]",
+        "the cross of ['a', 'b'] and column 'a_x_b' both become the transformed feature "
+        "'a_x_b_xf'",
+        10,
+    ),
+    "the same cross": (
+        "a: {kind: categorical}\n    b: {kind: categorical}\n"
+        "  crosses:\n    - {columns: [a, b]}\n    - {columns: [a, b]}",
+        "the cross of ['a', 'b'] and the cross of ['a', 'b'] both become",
+        11,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLASHES)
+def test_two_features_of_one_name_are_refused_with_the_line(case: str) -> None:
+    columns, says, line = CLASHES[case]
+    text = problem(f"{GOOD.partition('    age:')[0]}    {columns}\n")
+    assert text.startswith(f"p.yaml:{line}: ")
+    assert says in text
+
+
+def test_names_of_a_users_own_function_are_left_to_it() -> None:
+    columns = "label: {kind: numeric}\n  preprocessing_fn: mine.py:f\n"
+    parse_config(f"{GOOD.partition('    age:')[0]}    {columns}")
+
+
 def test_several_mistakes_are_told_at_once_in_order() -> None:
     text = problem(GOOD.replace("path:", "pth:").replace("kind: date", "kind: day"))
     assert text.startswith("p.yaml:3: ")
@@ -87,6 +133,24 @@ def test_what_is_no_mapping_is_told(text: str) -> None:
 
 def test_broken_yaml_is_told_with_its_line() -> None:
     assert problem(GOOD + "  bad: [1, 2\n").startswith("p.yaml:1")
+
+
+@pytest.mark.parametrize(
+    ("added", "says", "line"),
+    [
+        ("? [1, 2]\n: x\n", "a key must be a word", 10),
+        ("? {a: 1}\n: x\n", "a key must be a word", 10),
+        ("run: &x\n  root: *x\n", "an alias within what it stands for", 10),
+        ("a: &x [*x]\n", "an alias within what it stands for", 10),
+        ("run: {root: \x07}\n", "special characters are not allowed", 10),
+        ("run: {root: 2024-13-45}\n", "month must be in 1..12", None),
+        ("run: " + "[" * 5000, "nested too deep", None),
+    ],
+)
+def test_odd_yaml_is_told_with_its_line(added: str, says: str, line: int | None) -> None:
+    text = problem(GOOD + added)
+    assert text.startswith(f"p.yaml:{line}: " if line else "p.yaml")
+    assert says in text
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from yaml.reader import ReaderError
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError
+from transform.config import FieldError
 
 Location = tuple[str | int, ...]
 
@@ -57,12 +59,18 @@ def parse_config(text: str, source: str = "pipeline.yaml") -> PipelineConfig:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         lines = _lines(root)
         document = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{source}:{mark.line + 1}" if mark else source
+    except yaml.YAMLError as error:
+        problem, line = _yaml_problem(error, text)
+        where = f"{source}:{line}" if line else source
         raise ConfigError(
-            f"not valid YAML: {error.problem or error}", where=where, hint="Mend this line."
+            f"not valid YAML: {problem}", where=where, hint="Mend this line."
         ) from None
+    except ValueError as error:  # A date or number that YAML recognizes, and Python has not.
+        raise ConfigError(
+            f"not valid YAML: {error}", where=source, hint="Put the value in quotes."
+        ) from None
+    except RecursionError:
+        raise ConfigError("not valid YAML: nested too deep", where=source) from None
     if not isinstance(document, Mapping):
         raise ConfigError("empty, or not a mapping of sections", where=source)
     try:
@@ -71,31 +79,50 @@ def parse_config(text: str, source: str = "pipeline.yaml") -> PipelineConfig:
         raise _config_error(error, source, lines) from None
 
 
-def _lines(node: yaml.Node | None, path: Location = ()) -> dict[Location, int]:
+def _yaml_problem(error: yaml.YAMLError, text: str) -> tuple[str, int | None]:
+    """What the parser does not like, and the line, from 1."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        return str(error.problem or error), mark.line + 1 if mark else None
+    if isinstance(error, ReaderError):
+        return f"{error.reason} ({error.character!r})", text.count("\n", 0, error.position) + 1
+    return str(error), None
+
+
+def _lines(
+    node: yaml.Node | None, path: Location = (), around: tuple[yaml.Node, ...] = ()
+) -> dict[Location, int]:
     """The line (from 1) of every key and item; a key given twice is an error."""
     found: dict[Location, int] = {}
     if node is None:
         return found
+    if node in around:
+        raise _refused("an alias within what it stands for", node)
+    around = (*around, node)
     found.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _refused("a key must be a word, not a list or mapping", key)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
-                )
+                raise _refused(f"the key {key.value!r} is given twice", key)
             seen.add(key.value)
-            found |= _lines(value, (*path, key.value))
+            found |= _lines(value, (*path, key.value), around)
             found[(*path, key.value)] = key.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            found |= _lines(value, (*path, index))
+            found |= _lines(value, (*path, index), around)
     return found
+
+
+def _refused(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
 def _config_error(error: ValidationError, source: str, lines: dict[Location, int]) -> ConfigError:
     problems = sorted(
-        (_line_of(_yaml_path(e["loc"]), lines), _describe(e))
+        (_line_of((*_yaml_path(e["loc"]), *_path_within(e)), lines), _describe(e))
         for e in error.errors(include_url=False)
     )
     first_line = problems[0][0]
@@ -121,6 +148,12 @@ def _yaml_path(loc: Location) -> Location:
         for position, part in enumerate(loc)
         if not (part in _UNION_TAGS and position == 3 and loc[:2] == ("features", "columns"))
     )
+
+
+def _path_within(error: Any) -> Location:
+    """From the section that a validator refused to the field that it says is at fault."""
+    raised = error.get("ctx", {}).get("error")
+    return raised.path if isinstance(raised, FieldError) else ()
 
 
 def _line_of(path: Location, lines: dict[Location, int]) -> int:
