@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from tfx import v1 as tfx
+from tfx.components import DistributionValidator  # `tfx.v1` lacks it.
 from tfx.dsl.components.base import base_node
 from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types import standard_artifacts
@@ -82,14 +83,12 @@ def _validate(
     if gate.drift:
         previous = tfx.dsl.Resolver(
             strategy_class=resolvers.PreviousStatistics,
-            statistics=tfx.dsl.Channel(
-                type=standard_artifacts.ExampleStatistics,
-                producer_component_id="StatisticsGen",
-                output_key="statistics",
-            ),
+            # Without its producer: TFX's compiler takes two channels of one producer's output for
+            # one, and the resolver then fails.
+            statistics=tfx.dsl.Channel(type=standard_artifacts.ExampleStatistics),
             current=statistics,
         ).with_id("PreviousStatistics")
-        drift = tfx.components.DistributionValidator(
+        drift = DistributionValidator(
             statistics=statistics,
             baseline_statistics=previous.outputs["statistics"].as_optional(),
             config=distribution_config(gate.drift),
@@ -98,7 +97,7 @@ def _validate(
         nodes += [previous, drift]
         compared["drift_anomalies"] = drift.outputs["anomalies"]
     if gate.skew:
-        skew = tfx.components.DistributionValidator(
+        skew = DistributionValidator(
             statistics=statistics,
             baseline_statistics=statistics,
             config=distribution_config(gate.skew),

@@ -41,11 +41,7 @@ def _pipeline(root: Path, config: PipelineConfig, examples: Path, schema: Path, 
     statistics = tfx.components.StatisticsGen(examples=examples_in.outputs["result"])
     previous = tfx.dsl.Resolver(
         strategy_class=PreviousStatistics,
-        statistics=tfx.dsl.Channel(
-            type=kinds.ExampleStatistics,
-            producer_component_id="StatisticsGen",
-            output_key="statistics",
-        ),
+        statistics=tfx.dsl.Channel(type=kinds.ExampleStatistics),
         current=statistics.outputs["statistics"],
     ).with_id("PreviousStatistics")
     drift = DistributionValidator(
@@ -118,11 +114,12 @@ def _states(root: Path) -> dict[str, str]:
             metadata_store_pb2.Execution.CACHED: "cached",
         }
         types = {t.id: t.name.rsplit(".", 1)[-1] for t in handle.store.get_execution_types()}
-        return {
-            types[execution.type_id]: names[execution.last_known_state]
+        states = [
+            (types[execution.type_id], names[execution.last_known_state])
             for execution in handle.store.get_executions_by_context(run.id)
-            if types[execution.type_id] not in ("Importer", "Resolver")
-        }
+        ]
+        # A resolver that fails lets the runner go on without what it would have found.
+        return {node: state for node, state in states if node not in ("Importer", "Resolver")}
 
 
 def _last(root: Path, node: str, output: str) -> Path:

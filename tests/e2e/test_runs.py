@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -259,6 +260,37 @@ def test_data_that_break_the_users_schema_stop_the_run(project: Project) -> None
         assert text in result.terminal, result.terminal
     assert "Traceback" not in result.terminal
     assert len(result.lines) <= 40, result.terminal
+
+
+def test_drift_from_the_last_run_stops_the_run(project: Project, first_run: RunRecord) -> None:
+    path = project.folder / "data.csv"
+    before = path.read_text()
+    limits = {
+        "gates.data.drift": {"fare": {"jensen_shannon": 0.05}},
+        "gates.data.skew": {"payment_type": {"linf": 0.3}},
+    }
+    with changed(project, limits):
+        unchanged = project.run("--to", "DataGate")
+        try:
+            rows = list(csv.DictReader(before.splitlines()))
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(row | {"fare": str(3 * float(row["fare"]))} for row in rows)
+            result = project.assay("run")
+            record = project.latest
+        finally:
+            path.write_text(before)
+    assert unchanged.nodes["DriftValidator"].state == "complete"
+    assert unchanged.nodes["PreviousStatistics"].artifacts.get("statistics", []) == []
+    assert result.code == GateRefused.exit_code, result.terminal
+    assert uri(record, "PreviousStatistics", "statistics") == uri(
+        first_run, "StatisticsGen", "statistics"
+    )
+    assert "drift train to train" in result.terminal
+    assert "drift <= 0.05" in result.terminal
+    assert [c["what"] for c in record.verdicts["DataGate"]["checks"] if not c["passed"]] == ["fare"]
+    assert record.nodes["Trainer"].state == "skipped"
 
 
 def run_with_local_dag_runner(project: Project) -> str:
