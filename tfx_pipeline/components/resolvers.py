@@ -16,9 +16,7 @@ pipeline by TFX's compiler)::
 
     previous = tfx.dsl.Resolver(
         strategy_class=PreviousStatistics,
-        statistics=tfx.dsl.Channel(
-            type=ExampleStatistics, producer_component_id="StatisticsGen", output_key="statistics"
-        ),
+        statistics=tfx.dsl.Channel(type=ExampleStatistics),
         current=statistics_gen.outputs["statistics"],
     ).with_id("PreviousStatistics")
     DistributionValidator(..., baseline_statistics=previous.outputs["statistics"].as_optional())
@@ -87,8 +85,9 @@ class PreviousStatistics(resolver.ResolverStrategy):  # type: ignore[misc]
 
     What a gate has refused is no baseline: the same data, sent once more, would be compared with
     themselves and pass. The lineage has the verdict: the latest of the executions that read the
-    statistics and wrote a GateVerdict. The channel must name its producer: Transform publishes
-    statistics too, of other columns.
+    statistics and wrote a GateVerdict; so those that Transform publishes, of other columns, are no
+    baseline either. The channel must not name its producer: TFX's compiler takes two channels of
+    one producer's output for one.
     """
 
     def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: Artifacts) -> Artifacts:
