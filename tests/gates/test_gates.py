@@ -1,4 +1,4 @@
-"""Measures, thresholds, verdicts and the lint of the gates' config."""
+"""Measures, thresholds and verdicts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from rich.console import Console
 from sklearn import metrics as reference
 
 from tfx_pipeline.config.gates import QualityGateConfig
-from tfx_pipeline.config.pipeline import PipelineConfig
-from tfx_pipeline.errors import ConfigError, StorageError
-from tfx_pipeline.gates.measures import MEASURES, measure, summarise
-from tfx_pipeline.gates.metrics import DIRECTIONS, OF_TASK, check_metrics
+from tfx_pipeline.errors import StorageError
+from tfx_pipeline.gates.measures import EXAMPLE_COUNT, MEASURES, measure, summarise
+from tfx_pipeline.gates.metrics import METRICS, metrics_of
 from tfx_pipeline.gates.quality import judge
 from tfx_pipeline.gates.render import render
 from tfx_pipeline.gates.verdict import Check, Verdict, read_verdict, write_verdict
@@ -82,10 +81,10 @@ def test_pieces_add_up_to_the_whole(task: Any) -> None:
     [
         ([0, 0], [0.1, 0.2], {"auc", "auc_pr", "precision", "recall", "calibration"}),
         ([1, 1], [0.1, 0.9], {"auc"}),
-        ([], [], set(OF_TASK["binary"])),
-        ([0, 1], [0.1, math.nan], set(OF_TASK["binary"])),
-        ([0, 2], [0.1, 0.9], set(OF_TASK["binary"])),
-        ([0, math.nan], [0.1, 0.9], set(OF_TASK["binary"])),
+        ([], [], set(metrics_of("binary"))),
+        ([0, 1], [0.1, math.nan], set(metrics_of("binary"))),
+        ([0, 2], [0.1, 0.9], set(metrics_of("binary"))),
+        ([0, math.nan], [0.1, 0.9], set(metrics_of("binary"))),
     ],
 )
 def test_what_cannot_be_told_is_nan(labels: Any, predictions: Any, lost: set[str]) -> None:
@@ -159,63 +158,11 @@ def test_a_baseline_that_was_not_measured_refuses() -> None:
     assert "could not be measured" in verdict.failed[0].reason
 
 
-def _config(task: str = "regression", **gates: Any) -> PipelineConfig:
-    classes = [] if task == "regression" else ["a", "b", "c"]
-    return PipelineConfig.model_validate(
-        {
-            "name": "p",
-            "data": {"path": "x", "label": {"column": "y", "task": task, "classes": classes}},
-            "features": {"columns": {"x": {"kind": "numeric"}, "t": {"kind": "text"}}},
-            "gates": gates,
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    ("gates", "where", "what"),
-    [
-        (
-            {"quality": {"thresholds": [{"metric": "auc", "min": 0.9}]}},
-            "gates.quality.thresholds[0].metric",
-            "no metric 'auc'",
-        ),
-        (
-            {"quality": {"thresholds": [{"metric": "mse", "min": 2, "max": 1}]}},
-            "gates.quality.thresholds[0]",
-            "no value is in between",
-        ),
-        (
-            {"quality": {"thresholds": [{"metric": "mse", "max": math.inf}]}},
-            "gates.quality.thresholds[0]",
-            "not a finite number",
-        ),
-        (
-            {"quality": {"thresholds": [{"metric": "mse", "max": 1, "slices": True}]}},
-            "gates.quality.thresholds[0]",
-            "names none",
-        ),
-        ({"quality": {"slices": [["absent"]]}}, "gates.quality.slices[0]", "'absent' is not read"),
-        ({"quality": {"slices": [[]]}}, "gates.quality.slices[0]", "names no column"),
-        ({"data": {"drift": {"x": {"linf": 0.1}}}}, "gates.data.drift.x", "holds numbers"),
-        ({"data": {"skew": {"t": {"jensen_shannon": 0.1}}}}, "gates.data.skew.t", "holds text"),
-    ],
-)
-def test_gates_that_no_run_could_satisfy(gates: Any, where: str, what: str) -> None:
-    with pytest.raises(ConfigError, match=what.replace("'", ".")) as caught:
-        check_metrics(_config(**gates))
-    assert caught.value.where == where
-    assert caught.value.hint
-
-
-def test_every_metric_is_measured_and_has_a_direction() -> None:
-    for task, names in OF_TASK.items():
-        assert {*names, "example_count"} == set(MEASURES[task].names)  # type: ignore[index]
-        assert set(names) <= set(DIRECTIONS)
-        check_metrics(
-            _config(task, quality={"thresholds": [{"metric": n, "max": 9} for n in names]})
-            if task != "binary"
-            else _config()
-        )
+def test_each_task_measures_the_metrics_that_its_thresholds_may_name() -> None:
+    for task in MEASURES:
+        got = measure(task, [0.0, 1.0], [[0.9, 0.1]] * 2 if task == "multiclass" else [[0.9]] * 2)
+        assert [*got] == [*metrics_of(task), EXAMPLE_COUNT]
+    assert sorted({name for task in MEASURES for name in metrics_of(task)}) == sorted(METRICS)
 
 
 def _verdict() -> Verdict:

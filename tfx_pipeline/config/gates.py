@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from tfx_pipeline.gates.metrics import METRICS
 from transform.config import Section
 
 
@@ -48,19 +49,7 @@ class DataGateConfig(Section):
 class MetricThreshold(Section):
     """Bounds on one metric over the eval split, overall and on every slice that `slices` names."""
 
-    metric: Literal[
-        "auc",
-        "auc_pr",
-        "accuracy",
-        "precision",
-        "recall",
-        "log_loss",
-        "calibration",
-        "mse",
-        "mae",
-        "rmse",
-        "r2",
-    ] = Field(description="Metric.")
+    metric: Literal[tuple(METRICS)] = Field(description="Metric.")  # type: ignore[valid-type]
     min: float | None = Field(None, description="Refuse below this.")
     max: float | None = Field(None, description="Refuse above this.")
     max_regression: float | None = Field(

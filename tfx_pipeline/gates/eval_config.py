@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tfx_pipeline.config.gates import MetricThreshold
 from tfx_pipeline.config.pipeline import PipelineConfig
-from tfx_pipeline.gates.metrics import DIRECTIONS
+from tfx_pipeline.gates.metrics import METRICS
 from transform.config import LABEL
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _threshold(threshold: MetricThreshold) -> config_pb2.MetricThreshold:
         result.value_threshold.lower_bound.value = threshold.min
     if threshold.max is not None:
         result.value_threshold.upper_bound.value = threshold.max
-    direction = DIRECTIONS[threshold.metric]
+    direction = METRICS[threshold.metric].better
     # TFMA knows no "nearer to 1 is better": for calibration the verdict alone compares.
     if threshold.max_regression is not None and direction != "one":
         change = result.change_threshold

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Task = Literal["binary", "multiclass", "regression"]
+from tfx_pipeline.gates.metrics import Task, metrics_of
+
 Array = npt.NDArray[np.float64]
 
 EXAMPLE_COUNT = "example_count"
@@ -31,13 +32,11 @@ class Measures(NamedTuple):
     """How one task is measured.
 
     Attributes:
-        names: The metrics, in the order of a report.
         summarise: Labels [n] and predictions [n, outputs] of some rows to a summary.
         merge: Summaries of disjoint rows to the summary of all of them.
         metrics: A summary to each metric's value; NaN where the rows cannot tell it.
     """
 
-    names: tuple[str, ...]
     summarise: Callable[[Array, Array], Array]
     merge: Callable[[Sequence[Array]], Array]
     metrics: Callable[[Array], dict[str, float]]
@@ -103,7 +102,7 @@ def _summarise_binary(label: Array, prediction: Array) -> Array:
 def _binary_metrics(summary: Array) -> dict[str, float]:
     rows, positives, predicted_sum, loss, correct, true_positives, predicted = summary[:7]
     if not math.isfinite(predicted_sum):
-        return {**dict.fromkeys(_BINARY, math.nan), EXAMPLE_COUNT: rows}
+        return {**dict.fromkeys(metrics_of("binary"), math.nan), EXAMPLE_COUNT: rows}
     above = summary[7:].reshape(2, _BUCKETS)[:, ::-1]
     hits, misses = np.cumsum(above, axis=1)
     return {
@@ -184,19 +183,8 @@ def _ratio(numerator: float, denominator: float) -> float:
     return float(numerator / denominator) if denominator else math.nan
 
 
-_BINARY = (
-    *("auc", "auc_pr", "accuracy", "precision", "recall", "log_loss", "calibration"),
-    EXAMPLE_COUNT,
-)
 MEASURES: dict[Task, Measures] = {
-    "binary": Measures(_BINARY, _summarise_binary, _sum, _binary_metrics),
-    "multiclass": Measures(
-        ("accuracy", "log_loss", EXAMPLE_COUNT), _summarise_multiclass, _sum, _multiclass_metrics
-    ),
-    "regression": Measures(
-        ("mse", "mae", "rmse", "r2", EXAMPLE_COUNT),
-        _summarise_regression,
-        _merge_regression,
-        _regression_metrics,
-    ),
+    "binary": Measures(_summarise_binary, _sum, _binary_metrics),
+    "multiclass": Measures(_summarise_multiclass, _sum, _multiclass_metrics),
+    "regression": Measures(_summarise_regression, _merge_regression, _regression_metrics),
 }

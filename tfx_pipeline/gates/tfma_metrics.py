@@ -23,7 +23,8 @@ from tensorflow_model_analysis.extractors import slice_key_extractor, unbatch_ex
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2
 
-from tfx_pipeline.gates.measures import MEASURES, Array, Task, summarise
+from tfx_pipeline.gates.measures import EXAMPLE_COUNT, MEASURES, Array, summarise
+from tfx_pipeline.gates.metrics import Task, metrics_of
 
 SUMMARIES_KEY = "assay_summaries"  # In extracts: {model's name: summary}.
 
@@ -188,7 +189,7 @@ def _computations(
     # `example_weighted=None` is how TFMA's thresholds name a metric that is in no metric config.
     keys = {
         metric: metric_types.MetricKey(name=metric, model_name=model_name, example_weighted=None)
-        for metric in MEASURES[task].names
+        for metric in (*metrics_of(task), EXAMPLE_COUNT)
     }
     return [
         metric_types.MetricComputation(

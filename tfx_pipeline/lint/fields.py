@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tfx_pipeline.config.pipeline import PipelineConfig
-from tfx_pipeline.gates.metrics import check_metrics
 from tfx_pipeline.lint.registry import Problem, register
 
 
@@ -42,21 +41,3 @@ def early_stopping_has_rows(config: PipelineConfig) -> Iterator[Problem]:
             "there is no validation split to watch",
             "set data.split.val_fraction, for instance to 0.07",
         )
-
-
-@register
-def quality_gate_can_bless(config: PipelineConfig) -> Iterator[Problem]:
-    """Gates fail closed: without a threshold every model would be trained and then refused."""
-    if not config.gates.quality.thresholds:
-        yield Problem(
-            "gates.quality.thresholds",
-            "no threshold, and gates fail closed: every model would be refused",
-            "add one, for instance {metric: auc, min: 0.6}",
-        )
-
-
-@register
-def gates_can_be_met(config: PipelineConfig) -> Iterator[Problem]:
-    """Metrics fit the task, slices and drift limits name columns that are read."""
-    check_metrics(config)
-    yield from ()

@@ -31,7 +31,7 @@ def register(check: Check) -> Check:
 
 def checks() -> list[Check]:
     """All checks, in the order they run: cheap ones first."""
-    from tfx_pipeline.lint import code, fields, files  # noqa: F401  Importing registers them.
+    from tfx_pipeline.lint import code, fields, files, gates  # noqa: F401  Importing registers.
 
     return list(_CHECKS)
 
