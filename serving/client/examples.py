@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from serving.client.messages import Example
+from serving.text import category_text
 from tfx_pipeline.errors import DataError
 
 Row = Mapping[str, Any]
@@ -27,6 +29,7 @@ def encode_examples(rows: Iterable[Row], kinds: Kinds | None = None) -> list[byt
         rows: Column name to value.
         kinds: Column name to `int`, `float` or `bytes`; the values of a named column are cast.
             A model that parses a feature as float refuses an integer, so name what you know.
+            A number sent as `bytes` is a category: 3.0 and 3 are the word "3" (`serving.text`).
             Other columns follow the value's Python type: bool and int become `int64_list`, float
             `float_list`, str and bytes `bytes_list`.
 
@@ -96,8 +99,10 @@ def _to_int(value: Any) -> int:
 def _to_bytes(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
-    if isinstance(value, (str, bool, int, float, np.generic)):
-        return str(value).encode()
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, (bool, int, float, Decimal, np.bool_, np.number)):
+        return category_text(value).encode()
     raise TypeError(f"a {type(value).__name__} has no place in a tf.Example")
 
 

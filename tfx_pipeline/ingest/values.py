@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from serving.text import category_text
 from transform.config import StorageType
 
 if TYPE_CHECKING:
@@ -57,11 +58,10 @@ def typed_lists(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if isinstance(column, pa.DictionaryArray):
-        column = column.dictionary_decode()
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+    column = _plain(column)
+    if _is_list(column.type):
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-        values, rows = pc.list_flatten(column), np.repeat(np.arange(len(column)), lengths)
+        values, rows = _plain(pc.list_flatten(column)), np.repeat(np.arange(len(column)), lengths)
     else:
         values, rows = column, np.arange(len(column))
     scalars, faults = _typed(values, kind, [*missing, ""])
@@ -81,8 +81,15 @@ def _typed(
     arrow_type = {"float": pa.float32(), "int": pa.int64(), "bytes": pa.large_binary()}[kind]
     if pa.types.is_null(values.type):
         return pa.nulls(len(values), arrow_type), []
+    if not _is_scalar(values.type):
+        return pa.nulls(len(values), arrow_type), _bad(
+            values,
+            pc.is_valid(values),
+            f"is of type {values.type}, which no feature takes",
+            "Turn the column into numbers or text, or leave it out of `features`.",
+        )
     if kind == "bytes":
-        return _as_bytes(values, missing)
+        return _as_bytes(values, missing), []
     if pa.types.is_temporal(values.type):
         return pa.nulls(len(values), arrow_type), _bad(
             values, pc.is_valid(values), "is a date, not a number", "Give the column `kind: date`."
@@ -91,7 +98,7 @@ def _typed(
         values = _as_text(values)
         numbers, faults = _parse_numbers(values, missing, whole=kind == "int")
     else:
-        numbers, faults = values, []
+        numbers, faults = _without_marks(values, missing), []
     if pa.types.is_boolean(numbers.type) or pa.types.is_decimal(numbers.type):
         numbers = numbers.cast(pa.int64() if pa.types.is_boolean(numbers.type) else pa.float64())
     if faults:
@@ -107,7 +114,15 @@ def _narrow(
     import pyarrow.compute as pc
 
     if kind == "int" and pa.types.is_integer(numbers.type):
-        return numbers.cast(pa.int64()), []
+        try:
+            return numbers.cast(pa.int64()), []
+        except pa.ArrowInvalid:
+            return pa.nulls(len(values), pa.int64()), _bad(
+                values,
+                pc.greater(numbers, pa.scalar(2**63 - 1, numbers.type)),
+                "does not fit into a signed 64-bit integer",
+                "Store identifiers as text, or give the column `kind: numeric`.",
+            )
     wide = numbers.cast(pa.float64(), safe=False)  # Above 2**53 a float32 is inexact anyway.
     nan = pc.is_nan(wide)
     if any(name in missing for name in _NAN_NAMES):
@@ -189,25 +204,49 @@ def _float(number: float | int | None) -> float | None:
     return None if number is None else float(number)
 
 
-def _as_bytes(values: pa.Array, missing: list[str]) -> tuple[pa.Array, list[BadValues]]:
+def _as_bytes(values: pa.Array, missing: list[str]) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_temporal(values.type):
         values = _iso(values)
+    elif pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
+        values = _number_text(values)
     elif not _is_text(values.type):
-        try:
-            values = values.cast(pa.string())
-        except pa.ArrowNotImplementedError:
-            return pa.nulls(len(values), pa.large_binary()), _bad(
-                values,
-                pc.is_valid(values),
-                f"is of type {values.type}, which no feature takes",
-                "Flatten the column, or leave it out of `features`.",
-            )
+        values = values.cast(pa.string())  # Arrow's integers and truth values are ours already.
     binary = values.cast(pa.large_binary())
     markers = pa.array([text.encode() for text in missing], pa.large_binary())
-    return pc.if_else(pc.is_in(binary, markers), None, binary), []
+    return pc.if_else(pc.is_in(binary, markers), None, binary)
+
+
+def _number_text(values: pa.Array) -> pa.Array:
+    """Floats and decimals as a request would state them; NaN is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_float = pa.types.is_floating(values.type)
+    if pa.types.is_float16(values.type):
+        values = values.cast(pa.float32())  # Arrow cannot tell float16 values apart.
+    if is_float:
+        values = pc.if_else(pc.is_nan(values), None, values)
+    encoded = values.dictionary_encode()
+    # By way of numpy, floats keep their width: 0.1 as float32 is not 0.10000000149011612.
+    distinct = encoded.dictionary.to_numpy() if is_float else encoded.dictionary.to_pylist()
+    texts = pa.array([category_text(value) for value in distinct], pa.string())
+    return texts.take(encoded.indices)
+
+
+def _without_marks(values: pa.Array, missing: list[str]) -> pa.Array:
+    """Numbers without those that mean missing: -999, where `missing` has "-999"."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = [number for text in missing if (number := _parse(text, whole=False)) is not None]
+    marks = [n for n in numbers if math.isfinite(n) and category_text(n) in missing]
+    if not marks or pa.types.is_boolean(values.type):
+        return values
+    wide = values.cast(pa.float64(), safe=False)
+    return pc.if_else(pc.is_in(wide, pa.array(marks, pa.float64())), None, values)
 
 
 def _iso(values: pa.Array) -> pa.Array:
@@ -223,15 +262,53 @@ def _iso(values: pa.Array) -> pa.Array:
     return values.cast(pa.string())
 
 
+def _plain(values: pa.Array) -> pa.Array:
+    """The values themselves, where an array wraps them in a dictionary or an extension type."""
+    import pyarrow as pa
+
+    while isinstance(values, (pa.DictionaryArray, pa.ExtensionArray)):
+        is_coded = isinstance(values, pa.DictionaryArray)
+        values = values.dictionary_decode() if is_coded else values.storage
+    return values
+
+
+def _is_list(data_type: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    types = pa.types
+    return any(
+        check(data_type) for check in (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    )
+
+
+def _is_scalar(data_type: pa.DataType) -> bool:
+    """Whether a feature can be made of such a value. A duration has no unit that a request knows."""
+    import pyarrow as pa
+
+    types = pa.types
+    checks: tuple[Callable[[Any], bool], ...] = (
+        _is_text,
+        types.is_boolean,
+        types.is_integer,
+        types.is_floating,
+        types.is_decimal,
+        types.is_date,
+        types.is_time,
+        types.is_timestamp,
+    )
+    return any(check(data_type) for check in checks)
+
+
 def _is_text(data_type: pa.DataType) -> bool:
     import pyarrow as pa
 
+    types = pa.types
     checks: tuple[Callable[[Any], bool], ...] = (
-        pa.types.is_string,
-        pa.types.is_large_string,
-        pa.types.is_binary,
-        pa.types.is_large_binary,
-        pa.types.is_fixed_size_binary,
+        types.is_string,
+        types.is_large_string,
+        types.is_binary,
+        types.is_large_binary,
+        types.is_fixed_size_binary,
     )
     return any(check(data_type) for check in checks)
 
