@@ -28,6 +28,8 @@ from tfx_pipeline.gates.metrics import Task, metrics_of
 
 SUMMARIES_KEY = "assay_summaries"  # In extracts: {model's name: summary}.
 
+_ROW = "row"
+
 SliceKey = tuple[tuple[str, object], ...]
 
 
@@ -126,14 +128,16 @@ def _slices(
             continue
         if any(column not in features for column in columns):
             continue
-        frames = [_values(features[column], column) for column in columns]
-        table = functools.reduce(lambda left, right: left.merge(right, on="row"), frames)
-        for values, rows in table.groupby(columns, sort=True)["row"]:
+        places = list(range(len(columns)))
+        frames = [_values(features[columns[place]], place) for place in places]
+        table = functools.reduce(lambda left, right: left.merge(right, on=_ROW), frames)
+        for values, rows in table.groupby(places, sort=True)[_ROW]:
             yield tuple(zip(columns, values, strict=True)), np.unique(rows.to_numpy())
 
 
-def _values(tensor: Any, column: str) -> pd.DataFrame:
-    """A column's values as a table of row number and value; text as str, as TFMA's keys have it."""
+def _values(tensor: Any, place: int) -> pd.DataFrame:
+    """A column's values as a table of row number (`_ROW`) and value (`place`: the user's columns
+    may have any name); text as str, as TFMA's keys have it."""
     if isinstance(tensor, types.VarLenTensorValue):
         values, rows = np.asarray(tensor.values), np.asarray(tensor.indices)[:, 0]
     else:
@@ -143,7 +147,7 @@ def _values(tensor: Any, column: str) -> pd.DataFrame:
         values = np.array(
             [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values], object
         )
-    return pd.DataFrame({"row": rows, column: values}).dropna()
+    return pd.DataFrame({_ROW: rows, place: values}).dropna()
 
 
 class _Summaries(metric_types.Preprocessor):  # type: ignore[misc]
