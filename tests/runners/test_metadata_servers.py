@@ -53,7 +53,7 @@ def binary(name: str) -> str:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Short, as sockets' paths must be, and not below pytest's folders: only their owner reads them."""
+    """Short, as sockets' paths must be, and not below pytest's folders, which are private."""
     with tempfile.TemporaryDirectory(prefix="assay-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
