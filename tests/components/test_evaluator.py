@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,29 @@ def test_a_last_blessed_model_that_no_longer_runs_refuses_what_compares_with_it(
     assert "max_regression" in check.reason
     verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "min": 0.9}]), baseline=tmp_path)
     assert verdict.blessed
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ConnectionResetError("connection reset by peer"),
+        MemoryError(),
+    ],
+)
+def test_a_fault_of_the_machine_is_no_fault_of_the_last_blessed_model(
+    config: Config, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    from tfx.components.evaluator import executor as stock
+
+    original = stock.Executor.Do
+
+    def fail(self: Any, inputs: dict[str, list[Any]], *others: Any) -> None:
+        if inputs["baseline_model"]:
+            raise RuntimeError("a step of Beam has failed") from fault
+        original(self, inputs, *others)
+
+    monkeypatch.setattr(stock.Executor, "Do", fail)
+    gate = config(thresholds=[{"metric": "auc", "max_regression": 0.1}])
+    with pytest.raises(RuntimeError, match="step of Beam"):
+        evaluate(gate, baseline="good")

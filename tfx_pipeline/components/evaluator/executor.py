@@ -16,8 +16,10 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
 from tfx_pipeline.config.gates import QualityGateConfig
+from tfx_pipeline.errors import StorageError, Transient
 from tfx_pipeline.gates.quality import Metrics, judge, slice_name
 from tfx_pipeline.gates.verdict import OVERALL, Check, Verdict, write_verdict
+from tfx_pipeline.runners.explain import explain
 
 log = logging.getLogger(__name__)
 
@@ -45,29 +47,37 @@ class Executor(executor.Executor):  # type: ignore[misc]
 
         Raises:
             StorageError: The verdict cannot be written.
+            Exception: The candidate cannot be measured, or the machine is at fault.
         """
         properties = {**exec_properties, _KEYS.MODULE_PATH_KEY: _EXTRACTORS_MODULE}
         gate = QualityGateConfig.model_validate_json(exec_properties[GATE_KEY])
         model = artifact_utils.get_single_instance(input_dict[_KEYS.MODEL_KEY])
         baseline = next(iter(input_dict.get(_KEYS.BASELINE_MODEL_KEY) or []), None)
+        evaluation = artifact_utils.get_single_uri(output_dict[_KEYS.EVALUATION_KEY])
         broken = ""
         try:
             super().Do(input_dict, output_dict, properties)
         except Exception as error:
-            if baseline is None:
+            if baseline is None or _is_the_machines(error, evaluation):
                 raise
             # A column that the last blessed model reads may be gone: then that one cannot be
             # measured, but the candidate can. If it fails too, the fault is the candidate's.
             log.exception("the evaluation beside the last blessed model failed")
             broken = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
             super().Do({**input_dict, _KEYS.BASELINE_MODEL_KEY: []}, output_dict, properties)
-        evaluation = artifact_utils.get_single_uri(output_dict[_KEYS.EVALUATION_KEY])
         measured = baseline.uri if baseline is not None and not broken else ""
         verdict = judge_evaluation(gate, evaluation, subject=model.uri, baseline=measured)
         if baseline is not None and broken:
             verdict = without_baseline(verdict, gate, baseline.uri, broken)
         blessing = artifact_utils.get_single_instance(output_dict[_KEYS.BLESSING_KEY])
         _bless(blessing, verdict, model, baseline)
+
+
+def _is_the_machines(error: Exception, folder: str) -> bool:
+    """Whether the machine is at fault (disk, connection, memory), and no model: then nothing is
+    known of the baseline, and the runner tries again or tells it."""
+    known = isinstance(explain(error, "Evaluator", folder), (StorageError, Transient))
+    return known or isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
 
 
 def judge_evaluation(
