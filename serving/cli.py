@@ -72,7 +72,12 @@ def predict(
             part = sent[start : start + _ROWS_A_REQUEST]
             parts.append(
                 client.predict(
-                    model, part, signature_name=signature, version=version or None, kinds=chosen
+                    model,
+                    part,
+                    signature_name=signature,
+                    version=version or None,
+                    kinds=chosen,
+                    missing_values=info.missing_values if info else (),
                 )
             )
     label = info.label if info else ""

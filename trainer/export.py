@@ -63,7 +63,7 @@ def export(
         tf.saved_model.save(module, unfinished, signatures=signatures)
         tf.io.gfile.makedirs(os.path.join(unfinished, os.path.dirname(SIGNATURE_FILE)))
         with tf.io.gfile.GFile(os.path.join(unfinished, SIGNATURE_FILE), "w") as file:
-            file.write(json.dumps(describe(request, config.label), indent=2))
+            file.write(json.dumps(describe(request, config), indent=2))
         _remove(folder)
         tf.io.gfile.rename(unfinished, folder)
 
@@ -108,14 +108,16 @@ def labelled_spec(raw_spec: Mapping[str, Any], config: TransformConfig) -> Parse
     return request | optional
 
 
-def describe(request: Mapping[str, Any], label: LabelConfig) -> dict[str, Any]:
+def describe(request: Mapping[str, Any], config: TransformConfig) -> dict[str, Any]:
     """The content of `assay_signature.json`: what to send, and what comes back."""
+    label = config.label
     return {
         "columns": {name: _KINDS[spec.dtype] for name, spec in sorted(request.items())},
         "label": label.column,
         "task": label.task,
         "classes": list(label.classes),
         "outputs": ["predictions", "class"] if label.classes else ["predictions"],
+        "missing_values": list(config.missing_values),
     }
 
 

@@ -5,11 +5,11 @@ Pydantic only: the config is read and checked long before TensorFlow is imported
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
 
 # Names in the transformed examples. `LABEL` is what the trainer and TFMA read.
 LABEL = "label_xf"
@@ -118,7 +118,6 @@ class Cross(Section):
 
     columns: list[str] = Field(min_length=2, description="Columns to combine.")
     hash_buckets: int = Field(1000, ge=2, description="Number of ids.")
-
 
     @property
     def name(self) -> str:
@@ -237,6 +236,20 @@ class TransformConfig(Section):
 
     features: FeaturesConfig
     label: LabelConfig
+    missing_values: list[str] = Field(
+        [], description="`data.missing_values` but the empty one: what a request may send, too."
+    )
+
+
+def number_marks(missing_values: Iterable[str]) -> list[float]:
+    """The numbers that mean missing in a column of numbers: -999, where the texts have "-999".
+
+    A text with leading zeros is a code and no number.
+    """
+    return [float(text) for text in missing_values if re.fullmatch(_PLAIN_NUMBER, text)]
+
+
+_PLAIN_NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?"
 
 
 StorageType = Literal["float", "int", "bytes"]

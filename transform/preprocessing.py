@@ -36,7 +36,8 @@ def preprocessing_fn(
     config = TransformConfig.model_validate(custom_config["transform"])
     if config.features.by_user:
         folder = Path(custom_config.get("folder") or ".")
-        return user_code.transform(config.features.preprocessing_fn, folder, inputs, custom_config)
+        known = raw.without_marks(inputs, config.missing_values)
+        return user_code.transform(config.features.preprocessing_fn, folder, known, custom_config)
     return transform(inputs, config)
 
 
@@ -45,6 +46,8 @@ def transform(
 ) -> dict[str, tf.Tensor | tf.SparseTensor]:
     """The features and the label that the config describes (inside a TFT trace)."""
     columns = config.features.columns
+    # Ingest has dropped the marks from the training data; a request may bring them.
+    inputs = raw.without_marks(inputs, config.missing_values)
     return {
         **numeric.features(inputs, _of_kind(columns, "numeric")),
         **categorical.features(inputs, _of_kind(columns, "categorical")),

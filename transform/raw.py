@@ -7,12 +7,13 @@ be absent from a request. So every column becomes `[N, 1]` with a mark where the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import tensorflow as tf
 
 from tfx_pipeline.errors import DataError
+from transform.config import number_marks
 
 MISSING_INT = tf.int64.min
 RawColumn: TypeAlias = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
@@ -41,6 +42,32 @@ def column(inputs: Mapping[str, RawColumn], name: str, dtype: tf.DType) -> tf.Te
             hint="Correct the name in pipeline.yaml; these exist: " + ", ".join(sorted(inputs)),
         )
     return cast(single(inputs[name], name), dtype)
+
+
+def without_marks(inputs: Mapping[str, RawColumn], marks: Sequence[str]) -> dict[str, RawColumn]:
+    """The raw columns, missing where they hold a text, or a number, that means missing.
+
+    Args:
+        inputs: Raw columns by name.
+        marks: The texts, as in `data.missing_values`.
+    """
+    if not marks:
+        return dict(inputs)
+    numbers = number_marks(marks)
+    return {name: _map_values(values, marks, numbers) for name, values in inputs.items()}
+
+
+def _map_values(values: RawColumn, marks: Sequence[str], numbers: Sequence[float]) -> RawColumn:
+    if isinstance(values, tf.SparseTensor):
+        return values.with_values(_map_values(values.values, marks, numbers))
+    if isinstance(values, tf.RaggedTensor):
+        return values.with_flat_values(_map_values(values.flat_values, marks, numbers))
+    for mark in marks if values.dtype == tf.string else numbers:
+        if values.dtype == tf.int64 and mark != int(mark):
+            continue
+        is_mark = tf.equal(values, tf.cast(mark, values.dtype))
+        values = tf.where(is_mark, missing_mark(values.dtype), values)
+    return values
 
 
 def single(values: RawColumn, name: str) -> tf.Tensor:
@@ -85,17 +112,28 @@ def _convert(values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     if dtype == tf.string:
         return tf.strings.as_string(values)
     if values.dtype == tf.string:
-        # to_number raises on unreadable text, which would stop a whole batch for one bad row.
-        readable = tf.strings.regex_full_match(
-            values, r"\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?\s*"
-        )
-        number = tf.strings.to_number(tf.where(readable, tf.strings.strip(values), "nan"))
-        values = tf.where(readable, number, float("nan"))
-        if dtype == tf.int64:
-            return tf.where(
-                tf.math.is_finite(values), tf.cast(tf.math.rint(values), dtype), MISSING_INT
-            )
+        return _parse_integers(values) if dtype == tf.int64 else _parse_floats(values, dtype)
     return tf.cast(values, dtype)
+
+
+def _parse_floats(texts: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Numbers in `dtype` (float32 or float64), NaN where the text is none."""
+    # to_number raises on unreadable text, which would stop a whole batch for one bad row.
+    readable = tf.strings.regex_full_match(
+        texts, r"\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?\s*"
+    )
+    return tf.strings.to_number(tf.where(readable, tf.strings.strip(texts), "nan"), dtype)
+
+
+def _parse_integers(texts: tf.Tensor) -> tf.Tensor:
+    """int64: exact up to 18 digits, else the float64 rounded; `MISSING_INT` where there is none."""
+    digits = tf.strings.regex_full_match(texts, r"\s*[-+]?\d{1,18}\s*")
+    unsigned = tf.strings.regex_replace(tf.strings.strip(texts), r"^\+", "")
+    exact = tf.strings.to_number(tf.where(digits, unsigned, "0"), tf.int64)
+    wide = tf.math.rint(_parse_floats(texts, tf.float64))
+    inside = tf.abs(wide) < 2.0**63  # False for NaN
+    rounded = tf.cast(tf.where(inside, wide, tf.zeros_like(wide)), tf.int64)
+    return tf.where(digits, exact, tf.where(inside, rounded, MISSING_INT))
 
 
 def _densify(values: tf.SparseTensor, name: str) -> tf.Tensor:

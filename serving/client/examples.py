@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +19,9 @@ Kinds = Mapping[str, str]
 _LISTS = {"int": "int64_list", "float": "float_list", "bytes": "bytes_list"}
 
 
-def encode_examples(rows: Iterable[Row], kinds: Kinds | None = None) -> list[bytes]:
+def encode_examples(
+    rows: Iterable[Row], kinds: Kinds | None = None, missing_values: Collection[str] = ()
+) -> list[bytes]:
     """Encodes each row as a serialized `tf.Example`.
 
     A value of None, NaN or "" is missing: its feature is left out. Lists, tuples and arrays
@@ -32,6 +34,9 @@ def encode_examples(rows: Iterable[Row], kinds: Kinds | None = None) -> list[byt
             A number sent as `bytes` is a category: 3.0 and 3 are the word "3" (`serving.text`).
             Other columns follow the value's Python type: bool and int become `int64_list`, float
             `float_list`, str and bytes `bytes_list`.
+        missing_values: Texts that mean missing, from the model's `assay_signature.json`
+            (`ModelInfo.missing_values`). In columns of numbers they are left out; in others they
+            are sent, for the model itself knows them.
 
     Raises:
         DataError: A value cannot be what its column's kind says, or has no place in a tf.Example.
@@ -42,7 +47,8 @@ def encode_examples(rows: Iterable[Row], kinds: Kinds | None = None) -> list[byt
             raise DataError(
                 f"{kind!r} is no kind", where=f"column {column}", hint="Use int, float or bytes."
             )
-    return [_encode(row, kinds, number) for number, row in enumerate(rows, start=1)]
+    marks = frozenset(missing_values)
+    return [_encode(row, kinds, marks, number) for number, row in enumerate(rows, start=1)]
 
 
 def is_missing(value: object) -> bool:
@@ -54,7 +60,7 @@ def is_missing(value: object) -> bool:
     return isinstance(value, (float, np.floating)) and math.isnan(value)
 
 
-def _encode(row: Row, kinds: Kinds, number: int) -> bytes:
+def _encode(row: Row, kinds: Kinds, marks: frozenset[str], number: int) -> bytes:
     example = Example()
     features = example.features.feature
     for column, value in row.items():
@@ -64,6 +70,8 @@ def _encode(row: Row, kinds: Kinds, number: int) -> bytes:
             continue
         try:
             kind = kinds.get(column) or _kind(values)
+            if marks and kind != "bytes":
+                values = [item for item in values if not _is_mark(item, marks)]
             sent = [item for item in map(_CASTS[kind], values) if not is_missing(item)]
         except (TypeError, ValueError, OverflowError) as error:
             raise DataError(
@@ -76,6 +84,12 @@ def _encode(row: Row, kinds: Kinds, number: int) -> bytes:
     return bytes(example.SerializeToString())
 
 
+def _is_mark(value: object, marks: frozenset[str]) -> bool:
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return isinstance(value, str) and value.strip() in marks
+
+
 def _kind(values: list[Any]) -> str:
     if all(isinstance(value, (bool, np.bool_, int, np.integer)) for value in values):
         return "int"
@@ -84,7 +98,15 @@ def _kind(values: list[Any]) -> str:
     return "bytes"
 
 
+def _to_float(value: Any) -> float:
+    if isinstance(value, str) and "_" in value:  # Python reads 1_000; in training it is no number.
+        raise ValueError("it is not a number")
+    return float(value)
+
+
 def _to_int(value: Any) -> int:
+    if isinstance(value, str) and "_" in value:
+        raise ValueError("it is not a whole number")
     if isinstance(value, (float, np.floating)) or (isinstance(value, str) and "." in value):
         # "3.0", as a CSV writer that knows only floats has it
         if not float(value).is_integer():
@@ -106,4 +128,4 @@ def _to_bytes(value: Any) -> bytes:
     raise TypeError(f"a {type(value).__name__} has no place in a tf.Example")
 
 
-_CASTS: dict[str, Any] = {"int": _to_int, "float": float, "bytes": _to_bytes}
+_CASTS: dict[str, Any] = {"int": _to_int, "float": _to_float, "bytes": _to_bytes}

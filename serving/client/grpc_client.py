@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -88,6 +88,7 @@ class Client:
         signature_name: str = "serving_default",
         version: int | None = None,
         kinds: Kinds | None = None,
+        missing_values: Collection[str] = (),
     ) -> dict[str, np.ndarray[Any, Any]]:
         """Asks a model for its predictions.
 
@@ -99,6 +100,7 @@ class Client:
             signature_name: The signature to run.
             version: A version number; None asks for the latest.
             kinds: Column name to `int`, `float` or `bytes`, for rows as dicts.
+            missing_values: Texts that mean missing in columns of numbers, for rows as dicts.
 
         Returns:
             Output name to array; the first dimension is the row. Strings are arrays of bytes.
@@ -110,7 +112,7 @@ class Client:
         request = messages.PredictRequest()
         request.model_spec.signature_name = signature_name
         _name(request.model_spec, model_name, version)
-        for name, array in _input_arrays(rows, kinds).items():
+        for name, array in _input_arrays(rows, kinds, missing_values).items():
             write_tensor(request.inputs[name], array, as_tensor_content=True)
         response = self._call("PredictionService/Predict", request, messages.PredictResponse)
         return {name: to_array(response.outputs[name]) for name in sorted(response.outputs)}
@@ -250,13 +252,15 @@ def _name(spec: Any, model_name: str, version: int | None) -> None:
         spec.version.value = version
 
 
-def _input_arrays(rows: Rows, kinds: Kinds | None) -> dict[str, np.ndarray[Any, Any]]:
+def _input_arrays(
+    rows: Rows, kinds: Kinds | None, missing_values: Collection[str]
+) -> dict[str, np.ndarray[Any, Any]]:
     if isinstance(rows, Mapping):
         return {name: _as_array(values) for name, values in rows.items()}
     if rows and isinstance(rows[0], bytes):
         encoded: list[Any] = list(rows)
     else:
-        encoded = encode_examples(rows, kinds)  # type: ignore[arg-type]
+        encoded = encode_examples(rows, kinds, missing_values)  # type: ignore[arg-type]
     array = np.empty(len(encoded), dtype=object)
     array[:] = encoded
     return {_EXAMPLES: array}

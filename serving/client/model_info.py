@@ -19,10 +19,12 @@ class ModelInfo:
     Attributes:
         kinds: Column name to `int`, `float` or `bytes`, the list its feature is parsed from.
         label: The label's column, or "" where the export does not name one.
+        missing_values: Texts that meant missing in the training data.
     """
 
     kinds: dict[str, str]
     label: str = ""
+    missing_values: tuple[str, ...] = ()
 
 
 def load_model_info(model_dir: str | Path) -> ModelInfo:
@@ -39,7 +41,8 @@ def load_model_info(model_dir: str | Path) -> ModelInfo:
         wrong = {name: kind for name, kind in kinds.items() if kind not in KINDS}
         if wrong:
             raise ValueError(f"kinds must be one of {', '.join(KINDS)}; found {wrong}")
-        return ModelInfo(kinds, str(content.get("label") or ""))
+        marks = tuple(str(text) for text in content.get("missing_values") or ())
+        return ModelInfo(kinds, str(content.get("label") or ""), marks)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(
             f"cannot read the columns of the model: {error}",

@@ -41,6 +41,11 @@ def test_storage_follows_the_declared_kind() -> None:
     assert types == {"age": "float", "city": "bytes", "since": "int", "y": "bytes"}
 
 
+def test_what_means_missing_travels_with_the_model() -> None:
+    config = parse_config(GOOD.replace("rows.csv", 'rows.csv\n  missing_values: ["", "?"]'))
+    assert config.transform.missing_values == ["?"]
+
+
 def test_paths_start_from_the_config_file(tmp_path: Path) -> None:
     (tmp_path / "pipeline.yaml").write_text(GOOD)
     config = load_config(tmp_path)
@@ -94,8 +99,7 @@ CLASHES = {
     "cross": (
         "a: {kind: categorical}\n    b: {kind: categorical}\n    a_x_b: {kind: numeric}\n"
         "  crosses: [{columns: [a, b]}]",
-        "the cross of ['a', 'b'] and column 'a_x_b' both become the transformed feature "
-        "'a_x_b_xf'",
+        "the cross of ['a', 'b'] and column 'a_x_b' both become the transformed feature 'a_x_b_xf'",
         10,
     ),
     "the same cross": (

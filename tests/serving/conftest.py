@@ -78,7 +78,7 @@ def _export(path: Path, scale: float) -> None:
     )
     info = path / "assets.extra" / "assay_signature.json"
     info.parent.mkdir()
-    info.write_text(json.dumps({"columns": KINDS, "label": "tips"}))
+    info.write_text(json.dumps({"columns": KINDS, "label": "tips", "missing_values": ["?"]}))
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,14 @@ def test_json_list_and_many_rows(address: str) -> None:
     assert answers == [2 * number + 0.5 for number in range(2500)]
 
 
+def test_the_model_says_which_texts_mean_missing(address: str, model_dir: str) -> None:
+    rows = json.dumps([{"fare": "?", "miles": 1.5, "hour": "?", "company": "Blue"}])
+    words = ("predict", "-", "--address", address, "--model", "taxi", "--output", "json")
+    result = _run(*words, "--model-dir", model_dir, stdin=rows)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {"company": "Blue", "hour": -1, "score": -0.5}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

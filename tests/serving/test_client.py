@@ -41,6 +41,24 @@ def test_missing_values_are_left_out() -> None:
     assert _features(row, {"f": "float"}) == {}
 
 
+def test_a_mark_for_missing_is_no_number_and_left_out() -> None:
+    row = {"a": "?", "b": " ? ", "c": "?", "d": ["?", "1.5"], "e": b"?"}
+    kinds = {"a": "float", "b": "int", "c": "bytes", "d": "float", "e": "int"}
+    example = tf.train.Example.FromString(encode_examples([row], kinds, ["?"])[0])
+    # Texts travel as they are: the model knows the marks.
+    assert set(example.features.feature) == {"c", "d"}
+    assert example.features.feature["d"].float_list.value == [1.5]
+    with pytest.raises(DataError, match="'\\?' cannot be sent"):
+        encode_examples([row], kinds)
+
+
+def test_a_number_with_underscores_is_none() -> None:
+    with pytest.raises(DataError):
+        encode_examples([{"a": "1_000"}], {"a": "float"})
+    with pytest.raises(DataError):
+        encode_examples([{"a": "1_000"}], {"a": "int"})
+
+
 def test_kinds_cast() -> None:
     row = {"a": "3.0", "b": "2.5", "c": 7, "d": True, "e": 2.0}
     kinds = {"a": "int", "b": "float", "c": "bytes", "d": "float", "e": "int"}
@@ -72,11 +90,12 @@ def test_kinds_come_from_the_newest_version(tmp_path: Path) -> None:
     for version, kind in (("9", "int"), ("10", "float")):
         folder = tmp_path / version / "assets.extra"
         folder.mkdir(parents=True)
-        content = {"columns": {"fare": kind}, "label": "tips"}
+        content = {"columns": {"fare": kind}, "label": "tips", "missing_values": ["?"]}
         (folder / "assay_signature.json").write_text(json.dumps(content))
     assert load_kinds(tmp_path) == {"fare": "float"}
     assert load_kinds(tmp_path / "9") == {"fare": "int"}
     assert load_model_info(tmp_path).label == "tips"
+    assert load_model_info(tmp_path).missing_values == ("?",)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def test_export_says_what_a_request_needs_and_leaves_nothing_unfinished(trained:
         "task": "binary",
         "classes": ["no", "yes"],
         "outputs": ["predictions", "class"],
+        "missing_values": [],
     }
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
 

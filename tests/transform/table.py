@@ -41,6 +41,7 @@ CONFIG = TransformConfig.model_validate(
             "crosses": [{"columns": ["city", "hashed"], "hash_buckets": 11}],
         },
         "label": {"column": "kind", "task": "multiclass", "classes": ["a", "b", "c"]},
+        "missing_values": ["?", "n/a", "-999"],
     }
 )
 

@@ -48,6 +48,33 @@ def test_columns_are_cast_and_stay_missing() -> None:
     assert raw.column({"x": floats}, "x", tf.int64).numpy().tolist() == [[4], [raw.MISSING_INT]]
 
 
+def test_text_to_integer_is_exact() -> None:
+    texts = tf.constant([["16777217"], ["-9007199254740993"], ["1e3"], [" 7.0 "], ["2.6"]])
+    got = raw.column({"x": texts}, "x", tf.int64)[:, 0].numpy().tolist()
+    assert got == [16777217, -9007199254740993, 1000, 7, 3]
+    far = tf.constant([["99999999999999999999"], ["-1e30"], ["12-3"]])
+    got = raw.column({"x": far}, "x", tf.int64)[:, 0].numpy().tolist()
+    assert got == [raw.MISSING_INT] * 3
+
+
+def test_marks_become_missing_in_columns_of_every_form() -> None:
+    texts = tf.constant([["a"], ["?"], ["?b"]])
+    sparse = tf.SparseTensor([[0, 0], [2, 0]], ["?", "a"], [3, 1])
+    inputs = {
+        "dense": texts,
+        "sparse": sparse,
+        "ragged": tf.RaggedTensor.from_sparse(sparse),
+        "float": tf.constant([-999.0, 0.5]),
+        "int": tf.constant([-999, 1], tf.int64),
+    }
+    found = raw.without_marks(inputs, ["?", "-999", "0.5", "01"])
+    assert raw.column(found, "dense", tf.string).numpy().tolist() == [[b"a"], [b""], [b"?b"]]
+    for name in ("sparse", "ragged"):
+        assert raw.column(found, name, tf.string).numpy().tolist() == [[b""], [b""], [b"a"]]
+    assert np.isnan(found["float"]).all()
+    assert found["int"].numpy().tolist() == [raw.MISSING_INT, 1]
+
+
 def test_zscore_of_a_constant_is_zero_though_its_variance_is_noise() -> None:
     scaled = numeric.zscore(tf.constant([[0.1]]), tf.constant([0.10000001]), tf.constant([1e-16]))
     assert scaled.numpy().tolist() == [[0.0]]

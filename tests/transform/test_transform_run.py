@@ -226,6 +226,32 @@ def test_the_exported_graph_gives_what_was_materialized(transformed: Transformed
         np.testing.assert_allclose(served[name].numpy(), expected.numpy(), tolerance, tolerance)
 
 
+def test_a_text_that_means_missing_is_missing_to_whoever_sends_it(
+    transformed: Transformed,
+) -> None:
+    """Ingest drops the marks of `data.missing_values`; a client may well send them."""
+    marks = {"city": "?", "review": "?", "day": "n/a", "gaps": -999.0, "level": -999}
+    row = next(row for row in transformed.rows if all(row[name] is not None for name in marks))
+    sent = [row, row | dict.fromkeys(marks, None), row | marks]
+    changed = set()
+    for name, values in serve(transformed, sent).items():
+        plain, absent, marked = dense(values)
+        np.testing.assert_array_equal(marked, absent, err_msg=name)
+        if not np.array_equal(plain, absent):
+            changed.add(name)
+    assert changed == {
+        *(feature_name(name) for name in ("city", "day", "gaps", "level", "city_x_hashed")),
+        *(feature_name("review", part) for part in ("ids", "weights")),
+        feature_name("gaps", "missing"),
+    }
+
+
+def dense(values: Any) -> np.ndarray:
+    import tensorflow as tf
+
+    return (tf.sparse.to_dense(values) if isinstance(values, tf.SparseTensor) else values).numpy()
+
+
 def test_layout_describes_what_was_written(transformed: Transformed) -> None:
     specs = layout.layout(CONFIG, transformed.output)
     inputs = layout.model_inputs(transformed.features, specs)

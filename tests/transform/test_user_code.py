@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.transform.table import CONFIG
 from tfx_pipeline.errors import ConfigError, DataError, NodeFailed
@@ -13,13 +15,14 @@ from transform import user_code
 from transform.preprocessing import preprocessing_fn
 
 SOURCE = """
+import tensorflow as tf
 from neighbour import TWO
 
 def double(x):
     return TWO * x
 
 def preprocessing_fn(inputs, custom_config):
-    return {"label_xf": inputs["y"], "extra": custom_config["extra"]}
+    return {"label_xf": inputs["y"], "extra": tf.constant(custom_config["extra"])}
 
 def raises(inputs):
     rate = 1
@@ -46,13 +49,16 @@ def folder(tmp_path: Path) -> Path:
 def config(path: str, folder: Path) -> dict[str, Any]:
     dump = CONFIG.model_dump(mode="json")
     dump["features"]["preprocessing_fn"] = path
-    return {"transform": dump, "folder": str(folder), "extra": 5}
+    return {"transform": dump, "folder": str(folder), "extra": 5.0}
 
 
 def test_a_function_in_a_file_is_called_with_inputs_and_config(folder: Path) -> None:
     assert user_code.load("mine.py:double", folder)(4) == 8
-    outputs = preprocessing_fn({"y": 1}, config("mine.py:preprocessing_fn", folder))
-    assert outputs == {"label_xf": 1, "extra": 5}
+    given = config("mine.py:preprocessing_fn", folder)
+    outputs = preprocessing_fn({"y": tf.constant([[1.0], [-999.0]])}, given)
+    assert outputs["extra"].numpy() == 5.0
+    # What means missing does so to the user's function too: the config has the mark -999.
+    np.testing.assert_array_equal(outputs["label_xf"], [[1.0], [np.nan]])
 
 
 def test_an_edited_file_is_read_again_and_has_another_fingerprint(folder: Path) -> None:
@@ -107,7 +113,7 @@ def test_a_function_that_raises_fails_the_node_with_its_line(folder: Path) -> No
     with pytest.raises(NodeFailed) as caught:
         preprocessing_fn({}, config("mine.py:raises", folder))
     assert caught.value.headline == "mine.py:raises raised ZeroDivisionError: division by zero"
-    assert caught.value.where == f"{folder / 'mine.py'}:12"
+    assert caught.value.where == f"{folder / 'mine.py'}:13"
 
 
 def test_a_function_may_refuse_in_our_own_words(folder: Path) -> None:

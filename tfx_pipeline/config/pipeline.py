@@ -43,7 +43,11 @@ class PipelineConfig(Section):
     @property
     def transform(self) -> TransformConfig:
         """What the preprocessing function needs to know."""
-        return TransformConfig(features=self.features, label=self.data.label)
+        return TransformConfig(
+            features=self.features,
+            label=self.data.label,
+            missing_values=[text for text in self.data.missing_values if text],
+        )
 
     @property
     def root(self) -> Path:

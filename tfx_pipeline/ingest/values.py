@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving.text import category_text
-from transform.config import StorageType
+from transform.config import StorageType, number_marks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,12 +98,12 @@ def _typed(
         values = _as_text(values)
         numbers, faults = _parse_numbers(values, missing, whole=kind == "int")
     else:
-        numbers, faults = _without_marks(values, missing), []
+        numbers, faults = values, []
     if pa.types.is_boolean(numbers.type) or pa.types.is_decimal(numbers.type):
         numbers = numbers.cast(pa.int64() if pa.types.is_boolean(numbers.type) else pa.float64())
     if faults:
         return pa.nulls(len(values), arrow_type), faults
-    return _narrow(values, numbers, kind, missing)
+    return _narrow(values, _without_marks(numbers, missing), kind, missing)
 
 
 def _narrow(
@@ -241,9 +241,8 @@ def _without_marks(values: pa.Array, missing: list[str]) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numbers = [number for text in missing if (number := _parse(text, whole=False)) is not None]
-    marks = [n for n in numbers if math.isfinite(n) and category_text(n) in missing]
-    if not marks or pa.types.is_boolean(values.type):
+    marks = number_marks(missing)
+    if not marks:
         return values
     wide = values.cast(pa.float64(), safe=False)
     return pc.if_else(pc.is_in(wide, pa.array(marks, pa.float64())), None, values)
@@ -282,7 +281,7 @@ def _is_list(data_type: pa.DataType) -> bool:
 
 
 def _is_scalar(data_type: pa.DataType) -> bool:
-    """Whether a feature can be made of such a value. A duration has no unit that a request knows."""
+    """Whether a feature can be made of such values. Durations have no unit a request knows."""
     import pyarrow as pa
 
     types = pa.types
