@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,14 +32,24 @@ def demo(
     record = run_shown(config, RunOptions())
     console = Console(highlight=False)
     ask(config, record, console, rows=rows)
-    where = target.parent
+    assay, where = _this_command(), target.parent
     steps = [
-        (f"assay serve -c {where}", "serve the pushed model on port 8500"),
-        (f"assay show -c {where}", "this run in full"),
-        (f"assay run {where}", "again: every node is cached"),
-        ("assay init --data my.csv --label COLUMN", "your own data"),
+        (f"{assay} serve -c {where}", "serve the pushed model on port 8500"),
+        (f"{assay} show -c {where}", "this run in full"),
+        (f"{assay} run {where}", "again: every node is cached"),
+        (f"{assay} init --data my.csv --label COLUMN", "your own data"),
     ]
     width = max(len(command) for command, _ in steps)
     console.print("\nNext:")
     for command, what in steps:
         console.print(f"  {command:<{width}}  [dim]{what}[/]", soft_wrap=True)
+
+
+def _this_command() -> str:
+    """How this command is called from here: `make run` has not activated the environment."""
+    if shutil.which("assay"):
+        return "assay"
+    called = Path(sys.executable).with_name("assay")
+    with contextlib.suppress(ValueError):
+        called = called.relative_to(Path.cwd())
+    return str(called)
