@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -11,6 +15,10 @@ from trainer.storage import write_errors
 
 if TYPE_CHECKING:
     import tf_keras
+
+log = logging.getLogger(__name__)
+
+_DIGEST_FILE = "made_by.json"
 
 
 class TrainState(tf.Module):
@@ -41,6 +49,19 @@ class Checkpoints:
     folder's `checkpoint` file is switched over last: a kill at any moment leaves the previous one.
     The best weights have files of their own, named by epoch, which are removed only when a later
     checkpoint no longer refers to them.
+
+    Args:
+        folder: Where they are.
+        model: The model.
+        optimizer: Its optimizer.
+        state: What else is remembered.
+        made_by: What the training follows from, as JSON: config, fingerprints of the user's code,
+            data. A checkpoint of another training, or of a model with other variables, would be
+            restored in part and without a word; so a digest of all that lies beside them, and
+            others are removed here.
+
+    Raises:
+        StorageError: The folder cannot be written.
     """
 
     def __init__(
@@ -49,8 +70,11 @@ class Checkpoints:
         model: tf_keras.Model,
         optimizer: tf_keras.optimizers.Optimizer,
         state: TrainState,
+        made_by: Mapping[str, Any],
     ) -> None:
         self._folder = folder
+        with write_errors(folder):
+            _discard_others(folder, _digest(model, made_by))
         self._state = state
         self._weights = tf.train.Checkpoint(model=model)
         self._manager = tf.train.CheckpointManager(
@@ -98,6 +122,32 @@ class Checkpoints:
         for path in tf.io.gfile.glob(os.path.join(self._folder, "best-*")):
             if not os.path.basename(path).startswith(f"best-{best}."):
                 tf.io.gfile.remove(path)
+
+
+def _digest(model: tf_keras.Model, made_by: Mapping[str, Any]) -> str:
+    """JSON with the SHA-256 of what a checkpoint depends on."""
+    variables = [(v.name, v.shape.as_list(), v.dtype.name) for v in model.variables]
+    content = json.dumps([made_by, variables], sort_keys=True)
+    return json.dumps({"sha256": hashlib.sha256(content.encode()).hexdigest()})
+
+
+def _discard_others(folder: str, digest: str) -> None:
+    """Empties the folder unless its checkpoints have this digest."""
+    path = os.path.join(folder, _DIGEST_FILE)
+    if tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path) as file:
+            if file.read() == digest:
+                return
+    if tf.train.latest_checkpoint(folder):
+        log.info(
+            "discarded the checkpoints in %s: they are of another model, config or code", folder
+        )
+    if tf.io.gfile.exists(folder):
+        tf.io.gfile.rmtree(folder)
+    tf.io.gfile.makedirs(folder)
+    with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
+        file.write(digest)
+    tf.io.gfile.rename(f"{path}.tmp", path)
 
 
 def random_generators(model: tf_keras.Model) -> list[tf.random.Generator]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tf_keras
@@ -50,6 +50,7 @@ def fit(
     train_split: Split,
     val_split: Split | None,
     model_run_dir: str,
+    made_by: Mapping[str, Any],
     extra: Sequence[tf_keras.callbacks.Callback] = (),
 ) -> None:
     """Trains a compiled model to `train.steps`, or from its last checkpoint on.
@@ -60,6 +61,7 @@ def fit(
         train_split: Rows to learn from.
         val_split: Rows for `val_loss` and early stopping, or None.
         model_run_dir: Folder of `checkpoints/` and of TensorBoard's event files.
+        made_by: What the training follows from; checkpoints of another one are discarded.
         extra: Further callbacks.
 
     Raises:
@@ -69,7 +71,7 @@ def fit(
     """
     state = TrainState()
     folder = os.path.join(model_run_dir, "checkpoints")
-    checkpoints = Checkpoints(folder, model, model.optimizer, state)
+    checkpoints = Checkpoints(folder, model, model.optimizer, state, made_by)
     epoch = checkpoints.restore()
     if epoch:
         log.info("resumed after epoch %d from %s", epoch, folder)

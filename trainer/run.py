@@ -64,7 +64,10 @@ def run_fn(fn_args: FnArgs) -> None:
     the stock Trainer passes the right files.
 
     A run that was killed goes on after its last epoch when it is called again with the same
-    `fn_args`, and ends with the weights of an undisturbed one.
+    `fn_args`, and ends with the weights of an undisturbed one. A run that raised starts over: when
+    an executor raises, TFX removes its outputs, and the checkpoints with `model_run_dir`. (TFX's
+    stateful working directory would be no better place: without an orchestrator that stores its
+    index, every execution has a new one, and `fn_args` do not name it.)
 
     Args:
         fn_args: From the stock Trainer; `custom_config` holds `transform`, `model`, `train` and
@@ -104,7 +107,7 @@ def run_fn(fn_args: FnArgs) -> None:
         # Every worker has to save, because saving synchronizes them; only the chief's is kept.
         run_dir = os.path.join(run_dir, f"worker-{scope.cluster_resolver.task_id}")
     with _timed("fit", seconds), scope.scope():
-        fit.fit(model, config.train, train_split, val_split, run_dir)
+        fit.fit(model, config.train, train_split, val_split, run_dir, _made_by(fn_args))
     if not chief:
         return
     with _timed("export", seconds):
@@ -141,6 +144,15 @@ def _read_splits(
             "train.early_stopping. The eval split is the gate's and is not looked at.",
         )
     return train_split, None
+
+
+def _made_by(fn_args: FnArgs) -> dict[str, Any]:
+    """What the weights follow from: config, the user's code (by fingerprint), data."""
+    return {
+        "custom_config": fn_args.custom_config,
+        "transform_graph": fn_args.transform_graph_path,
+        "files": [list(fn_args.train_files or []), list(fn_args.eval_files or [])],
+    }
 
 
 def _is_gates(file: str) -> bool:
