@@ -75,8 +75,8 @@ def read(
     """Parses a split into memory, until its tensors hold more than `cache_max_mb`.
 
     Whether it fits is measured, not guessed: rows are parsed until they are all there or their
-    tensors exceed the limit; from there on they are only counted. While the parsed batches are
-    joined they take twice their size.
+    tensors, every row as wide as the widest so far, exceed the limit; from there on they are only
+    counted. While the parsed batches are joined they take twice their size.
 
     Args:
         name: The split's name, for messages.
@@ -92,15 +92,17 @@ def read(
 
     needed = _needed(layout, spec)
     chunks: list[dict[str, np.ndarray]] = []
-    rows = held_bytes = 0
+    row_bytes: dict[str, int] = {}
+    rows = 0
     fits = True
     dataset = _records(files).batch(_PARSE_ROWS).map(_parser(layout, needed), 2).prefetch(2)
     try:
         for batch in dataset:
             chunk = {key: value.numpy() for key, value in batch.items()}
             rows += len(chunk[LABEL])
-            held_bytes += sum(value.nbytes for value in chunk.values())
-            fits = fits and held_bytes <= cache_max_mb * 2**20
+            for key, value in chunk.items():
+                row_bytes[key] = max(row_bytes.get(key, 0), value[0].nbytes)
+            fits = fits and rows * sum(row_bytes.values()) <= cache_max_mb * 2**20
             if fits:
                 chunks.append(chunk)
                 continue

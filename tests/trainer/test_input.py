@@ -116,6 +116,29 @@ def test_a_batch_larger_than_the_data_names_both_numbers(files: list[str]) -> No
             trainer_input.train_batches(data, 64, 1, 0)
 
 
+def test_what_is_held_is_measured_with_its_padding(
+    tmp_path: Path,
+) -> None:
+    """One long row widens all: 2,048 short rows come first, the long one in a later parse call."""
+    import tensorflow as tf
+
+    file = str(tmp_path / "rows.gz")
+    with tf.io.TFRecordWriter(file, options="GZIP") as writer:
+        for words in [1] * 2100 + [1000]:
+            example = tf.train.Example()
+            features = example.features.feature
+            features["row_xf"].float_list.value.append(0)
+            features["words_ids_xf"].int64_list.value.extend([1] * words)
+            features["words_weights_xf"].float_list.value.extend([0.5] * words)
+            features["label_xf"].float_list.value.append(0)
+            writer.write(example.SerializeToString())
+    # 2,101 rows of 1,000 ids (8 bytes) and weights (4 bytes) are 24 MB; unpadded, less than 1.
+    assert trainer_input.read("train", [file], LAYOUT, parse_spec(), cache_max_mb=20).held is None
+    held = trainer_input.read("train", [file], LAYOUT, parse_spec(), cache_max_mb=30).held
+    assert held is not None
+    assert held.features["words_ids_xf"].shape == (2101, 1000)
+
+
 def test_an_empty_split(tmp_path: Path) -> None:
     import tensorflow as tf
 
