@@ -158,6 +158,7 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
         model=model,
         schema=schema,
         baseline_model=baseline.outputs["model"],
+        baseline_blessing=baseline.outputs["model_blessing"],
     )
     pusher = Pusher(
         model=model,

@@ -198,11 +198,14 @@ def evaluate(
         quality: str = "good",
         baseline: str | Path | None = None,
         examples: Path | None = None,
+        split_by: tuple[str, str] = ("", ""),
     ) -> tuple[Verdict, Any]:
         root = tmp_path_factory.mktemp("evaluation")
         task = config.data.label.task
         rows = artifact(standard_artifacts.Examples, examples or small.examples)
         rows.split_names = json.dumps(["train", "eval"])
+        now, before = split_by
+        rows.set_string_custom_property("split_by", now)
         inputs = {
             "examples": [rows],
             "model": [artifact(standard_artifacts.Model, small.model(task, quality), 7)],
@@ -211,6 +214,9 @@ def evaluate(
         if baseline:
             folder = baseline if isinstance(baseline, Path) else small.model(task, baseline)
             inputs["baseline_model"] = [artifact(standard_artifacts.Model, folder, 3)]
+            judged = artifact(standard_artifacts.ModelBlessing, root)
+            judged.set_string_custom_property("split_by", before)
+            inputs["baseline_blessing"] = [judged]
         blessing = artifact(standard_artifacts.ModelBlessing, root / "blessing")
         outputs = {
             "evaluation": [artifact(standard_artifacts.ModelEvaluation, root / "evaluation")],
@@ -236,6 +242,7 @@ def evaluate(
         assert not (root / "blessing" / names[not verdict.blessed]).exists()
         assert blessing.get_int_custom_property("blessed") == int(verdict.blessed)
         assert blessing.get_int_custom_property("current_model_id") == 7
+        assert blessing.get_string_custom_property("split_by") == now
         return verdict, blessing
 
     return run

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from tfx_pipeline.components.evaluator.executor import judge_evaluation
+from tfx_pipeline.config.data import SplitConfig
 from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.gates.same_split import split_record
 from tfx_pipeline.gates.verdict import Verdict
 
 pytestmark = pytest.mark.slow
@@ -196,6 +198,25 @@ def test_a_last_blessed_model_that_no_longer_runs_refuses_what_compares_with_it(
     assert "max_regression" in check.reason
     verdict, _ = evaluate(config(thresholds=[{"metric": "auc", "min": 0.9}]), baseline=tmp_path)
     assert verdict.blessed
+
+
+def test_a_last_blessed_model_that_may_have_seen_the_eval_rows_is_not_compared_with(
+    config: Config, evaluate: Evaluate
+) -> None:
+    """A column was added to the data, so that the hash of the whole row moved every row."""
+    before = split_record(SplitConfig(), ["x"])
+    now = split_record(SplitConfig(), ["x", "group"])
+    compared = config(thresholds=[{"metric": "auc", "min": 0.9, "max_regression": 0.1}])
+    verdict, _ = evaluate(compared, baseline="good", split_by=(now, before))
+    assert not verdict.blessed
+    (check,) = verdict.failed
+    assert "not comparable" in check.reason
+    assert "group was added" in check.reason
+    assert "Leave max_regression out" in check.reason
+    assert verdict.baseline_metrics == {}
+    assert evaluate(compared, baseline="good", split_by=(now, now))[0].blessed
+    alone = config(thresholds=[{"metric": "auc", "min": 0.9}])
+    assert evaluate(alone, baseline="good", split_by=(now, before))[0].blessed
 
 
 @pytest.mark.parametrize(

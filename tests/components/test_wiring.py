@@ -75,6 +75,7 @@ def _pipeline(root: Path, config: PipelineConfig, examples: Path, schema: Path, 
             model=trainer.outputs["result"],
             schema=schema_in.outputs["result"],
             baseline_model=blessed.outputs["model"],
+            baseline_blessing=blessed.outputs["model_blessing"],
         )
         pusher = Pusher(
             model=trainer.outputs["result"],

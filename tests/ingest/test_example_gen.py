@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -81,6 +82,23 @@ def test_stock_readers_read_the_artifact(tmp_path: Path, rows_csv: Path) -> None
         records = tf.data.TFRecordDataset(str(file), "GZIP")
         assert sum(1 for _ in records) == artifact.get_int_custom_property(f"rows_{split}")
     assert sum(counts.values()) == 300
+
+
+def test_the_artifact_says_what_split_the_rows(tmp_path: Path) -> None:
+    lines = [f"{n},{n},{n % 70},t" for n in range(100)]
+    (tmp_path / "rows.csv").write_text("\n".join(["y,x,other,part", *lines]), encoding="utf-8")
+
+    def split_by(**split: Any) -> dict[str, Any]:
+        artifact = run_node(make_config(tmp_path, "rows.csv", split=split))
+        found: dict[str, Any] = json.loads(artifact.get_string_custom_property("split_by"))
+        return found
+
+    whole_row = split_by()
+    # Those that are no features too: the hash is of the whole row.
+    assert whole_row["columns"] == ["other", "part", "x", "y"]
+    assert (whole_row["method"], whole_row["eval_fraction"]) == ("hash", 0.33)
+    assert split_by(key=["other"])["columns"] == ["other"]
+    assert split_by(method="time", column="x")["columns"] == ["x"]
 
 
 def test_two_runs_write_the_same_rows_in_the_same_order(tmp_path: Path, rows_csv: Path) -> None:

@@ -12,7 +12,11 @@ pipeline by TFX's compiler)::
         model_blessing=tfx.dsl.Channel(type=ModelBlessing),
         candidate=trainer.outputs["model"],
     ).with_id("LastBlessedModel")
-    Evaluator(..., baseline_model=blessed.outputs["model"])
+    Evaluator(
+        ...,
+        baseline_model=blessed.outputs["model"],
+        baseline_blessing=blessed.outputs["model_blessing"],
+    )
 
     previous = tfx.dsl.Resolver(
         strategy_class=PreviousStatistics,

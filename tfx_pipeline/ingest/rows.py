@@ -26,10 +26,12 @@ class TypedRows:
     Attributes:
         columns: Large lists of float32, int64 or large_binary, by `Source.types`.
         splits: int8 [N], positions in `files.SPLITS`.
+        split_by: Columns whose values decided the splits; none where folders did.
     """
 
     columns: pa.RecordBatch
     splits: np.ndarray
+    split_by: list[str]
 
 
 def typed_rows(files: Sequence[InputFile], source: Source) -> Iterator[TypedRows]:
@@ -60,7 +62,7 @@ def typed_rows(files: Sequence[InputFile], source: Source) -> Iterator[TypedRows
             column, bad = labels.add(columns, split_ids)
             faults.add(chunk.file, chunk.first_row, column, bad)
         if not faults.found:
-            yield TypedRows(_batch(columns), split_ids)
+            yield TypedRows(_batch(columns), split_ids, _split_by(chunk, source))
     faults.raise_any(files)
     labels.check(source)
 
@@ -91,6 +93,12 @@ def _split(
     if source.data.split.method == "column" and column:
         return splits.column_splits(_column(chunk, column))
     return splits.hash_splits(chunk.rows, source.data.split), []
+
+
+def _split_by(chunk: Chunk, source: Source) -> list[str]:
+    if source.hashes_whole_row:
+        return list(chunk.rows.schema.names)
+    return source.split_columns
 
 
 def _time_bounds(files: Sequence[InputFile], source: Source) -> splits.TimeBounds:

@@ -33,6 +33,8 @@ def hash_splits(rows: pa.RecordBatch, split: SplitConfig) -> np.ndarray:
     The eval rows are the lowest of the hash's range, so a change of `val_fraction` moves none of
     them; and the whole row counts, not only the columns that are features, so neither does a
     change of features: a model blessed before is never measured on rows that it was trained on.
+    A column added to the data does move rows, unless `key` names those that count; then the
+    Evaluator does not compare (`tfx_pipeline.gates.same_split`).
 
     Args:
         rows: N rows, of any types.

@@ -18,12 +18,14 @@ from tfx.utils import io_utils
 from tfx_pipeline.config.gates import QualityGateConfig
 from tfx_pipeline.errors import StorageError, Transient
 from tfx_pipeline.gates.quality import Metrics, judge, slice_name
+from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, why_not_comparable
 from tfx_pipeline.gates.verdict import OVERALL, Check, Verdict, write_verdict
 from tfx_pipeline.runners.explain import explain
 
 log = logging.getLogger(__name__)
 
 GATE_KEY = "quality_gate"
+BASELINE_BLESSING_KEY = "baseline_blessing"
 
 _EXTRACTORS_MODULE = "tfx_pipeline.gates.tfma_metrics"
 _KEYS = standard_component_specs
@@ -41,7 +43,8 @@ class Executor(executor.Executor):  # type: ignore[misc]
         """Evaluates, then writes verdict.json and BLESSED or NOT_BLESSED beside each other.
 
         Args:
-            input_dict: As in the stock executor; `baseline_model` may be an empty list.
+            input_dict: As in the stock executor, and `baseline_blessing`; that and
+                `baseline_model` may be empty lists.
             output_dict: As in the stock executor.
             exec_properties: The stock ones and `quality_gate`, the JSON of QualityGateConfig.
 
@@ -54,23 +57,40 @@ class Executor(executor.Executor):  # type: ignore[misc]
         model = artifact_utils.get_single_instance(input_dict[_KEYS.MODEL_KEY])
         baseline = next(iter(input_dict.get(_KEYS.BASELINE_MODEL_KEY) or []), None)
         evaluation = artifact_utils.get_single_uri(output_dict[_KEYS.EVALUATION_KEY])
+        split_by = _split_by(input_dict[_KEYS.EXAMPLES_KEY])
+        moved = ""
+        if baseline is not None:
+            moved = why_not_comparable(split_by, _split_by(input_dict.get(BASELINE_BLESSING_KEY)))
+        inputs = {**input_dict, _KEYS.BASELINE_MODEL_KEY: []} if moved else input_dict
         broken = ""
         try:
-            super().Do(input_dict, output_dict, properties)
+            super().Do(inputs, output_dict, properties)
         except Exception as error:
-            if baseline is None or _is_the_machines(error, evaluation):
+            if baseline is None or moved or _is_the_machines(error, evaluation):
                 raise
             # A column that the last blessed model reads may be gone: then that one cannot be
             # measured, but the candidate can. If it fails too, the fault is the candidate's.
             log.exception("the evaluation beside the last blessed model failed")
-            broken = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+            broken = (
+                "the last blessed model does not run on these data "
+                f"({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})"
+            )
             super().Do({**input_dict, _KEYS.BASELINE_MODEL_KEY: []}, output_dict, properties)
+        if moved:
+            broken = f"not comparable: the last blessed model may have seen eval rows, for {moved}"
         measured = baseline.uri if baseline is not None and not broken else ""
         verdict = judge_evaluation(gate, evaluation, subject=model.uri, baseline=measured)
         if baseline is not None and broken:
             verdict = without_baseline(verdict, gate, baseline.uri, broken)
         blessing = artifact_utils.get_single_instance(output_dict[_KEYS.BLESSING_KEY])
+        blessing.set_string_custom_property(SPLIT_BY_PROPERTY, split_by)
         _bless(blessing, verdict, model, baseline)
+
+
+def _split_by(artifacts: list[types.Artifact] | None) -> str:
+    """What decided the split of the rows, as these Examples or this ModelBlessing say."""
+    found = (artifact.get_string_custom_property(SPLIT_BY_PROPERTY) for artifact in artifacts or [])
+    return next(found, "") or ""
 
 
 def _is_the_machines(error: Exception, folder: str) -> bool:
@@ -117,7 +137,7 @@ def judge_evaluation(
 
 
 def without_baseline(verdict: Verdict, gate: QualityGateConfig, baseline: str, why: str) -> Verdict:
-    """The verdict when the last blessed model does not run on these data.
+    """The verdict when the last blessed model cannot be measured on these data, and why.
 
     A comparison that cannot be made is not passed. Thresholds without one are not concerned.
     """
@@ -133,8 +153,7 @@ def without_baseline(verdict: Verdict, gate: QualityGateConfig, baseline: str, w
             margin=None,
             baseline=None,
             passed=False,
-            reason=f"the last blessed model does not run on these data ({why}). Leave "
-            "max_regression out for one run to start anew.",
+            reason=f"{why}. Leave max_regression out for one run to start anew.",
         )
         for threshold in compared
     ]

@@ -27,7 +27,7 @@ class ExampleGen(base_component.BaseComponent):
     Output:
         examples: `Examples` with the splits train, val (if there are rows for it) and eval: gzip
             TFRecords of tf.Example. Custom properties: `input_fingerprint` (SHA-256 of the data),
-            `rows_train`, `rows_val`, `rows_eval`.
+            `rows_train`, `rows_val`, `rows_eval`; `split_by`: the columns that decided the splits.
     """
 
     SPEC_CLASS = standard_component_specs.FileBasedExampleGenSpec

@@ -18,6 +18,7 @@ from tfx.utils import proto_utils
 
 from tfx_pipeline.components.example_gen.shards import ShardWriter
 from tfx_pipeline.errors import storage_errors
+from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, split_record
 from tfx_pipeline.ingest.files import SPLITS, find_files
 from tfx_pipeline.ingest.rows import TypedRows, typed_rows
 from tfx_pipeline.ingest.source import Source
@@ -51,7 +52,7 @@ class Executor(base_executor.BaseExecutor):
             _remove_earlier_try(Path(examples.uri))
             staging.mkdir(parents=True)
         try:
-            rows = _write(source, staging)
+            rows, split_by = _write(source, staging)
             names = [name for name in SPLITS if rows[name]]
             examples.split_names = artifact_utils.encode_split_names(names)
             with storage_errors(examples.uri):
@@ -64,6 +65,8 @@ class Executor(base_executor.BaseExecutor):
         examples_utils.set_file_format(examples, "tfrecords_gzip")
         for name in names:
             examples.set_int_custom_property(f"rows_{name}", rows[name])
+        record = split_record(source.data.split, split_by)
+        examples.set_string_custom_property(SPLIT_BY_PROPERTY, record)
         _log.info("wrote %s", ", ".join(f"{rows[name]} rows of {name}" for name in names))
 
 
@@ -76,18 +79,20 @@ def source_from(exec_properties: dict[str, Any]) -> Source:
     return Source.from_json(text.value)
 
 
-def _write(source: Source, folder: Path) -> dict[str, int]:
-    """Writes all splits below `folder` and returns how many rows each has."""
+def _write(source: Source, folder: Path) -> tuple[dict[str, int], set[str]]:
+    """Writes all splits below `folder`; how many rows each has, and what decided them."""
     writers = {name: ShardWriter(folder / name) for name in SPLITS}
     random = np.random.default_rng(_SHUFFLE_SEED)
+    split_by: set[str] = set()
     try:
         for rows in typed_rows(find_files(source), source):
             _write_chunk(rows, writers, random)
+            split_by.update(rows.split_by)
     except BaseException:
         for writer in writers.values():
             writer.abandon()
         raise
-    return {name: writer.finish() for name, writer in writers.items()}
+    return {name: writer.finish() for name, writer in writers.items()}, split_by
 
 
 def _write_chunk(
