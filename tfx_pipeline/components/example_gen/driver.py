@@ -15,7 +15,10 @@ from tfx_pipeline.ingest.files import content_digest, find_files
 class Driver(driver.Driver):
     """The driver of TFX's ExampleGen with SHA-256 of the files in place of their times and sizes.
 
-    Copying, touching or checking out the same data again is a cache hit; one changed byte is not.
+    Touching the files, or writing the same data in their place again, is a cache hit; one changed
+    byte is not. Nor is another path: the executor reads from it, so it is among the properties and
+    in the key. (A project that was moved finds nothing in the cache anyway: MLMD has the absolute
+    URIs of artifacts, and TFX takes none that is not there.)
     """
 
     def resolve_exec_properties(
