@@ -68,6 +68,24 @@ def layout(config: TransformConfig, tft_output: tft.TFTransformOutput) -> list[F
     return specs
 
 
+def check_traced(path: str, outputs: Mapping[str, object]) -> None:
+    """Refuses what `layout` would refuse of a user's function, while TFT traces it: before the
+    data are analyzed, not after. Eager tensors have no ranges to check and are let through.
+
+    Args:
+        path: The function.
+        outputs: What it returned.
+
+    Raises:
+        ConfigError: As `layout`.
+    """
+    if LABEL not in outputs:
+        raise _no_label(path)
+    for name, values in outputs.items():
+        if name != LABEL and (problem := _problem(name, values, outputs)):
+            raise ConfigError(f"{path} returns {name!r} {problem}", hint=_FEATURE_HINT)
+
+
 def model_inputs(
     features: Mapping[str, tf.Tensor | tf.SparseTensor], specs: Iterable[FeatureSpec]
 ) -> dict[str, tf.Tensor]:
@@ -137,11 +155,52 @@ def _vocabulary_size(tft_output: tft.TFTransformOutput, name: str) -> int:
     return max(1, int(tft_output.vocabulary_size_by_name(name)))
 
 
+def _problem(name: str, values: object, outputs: Mapping[str, object]) -> str:
+    """Why no input of the model can take a traced feature, or "" if one can."""
+    import tensorflow as tf
+
+    if not isinstance(values, (tf.Tensor, tf.SparseTensor)):
+        return f"as {type(values).__name__}"
+    if isinstance(values, tf.SparseTensor):
+        stem = name.removesuffix("_ids_xf").removesuffix("_weights_xf")
+        if not {f"{stem}_ids_xf", f"{stem}_weights_xf"} <= set(outputs):
+            return f"as sparse {values.dtype.name} without a pair {stem}_ids_xf, {stem}_weights_xf"
+        values = values.values
+    if values.dtype == tf.float32 or (tf.is_tensor(values) and not hasattr(values, "graph")):
+        return ""
+    return _problem_of_ids(values) if values.dtype == tf.int64 else f"as {values.dtype.name}"
+
+
+def _problem_of_ids(values: tf.Tensor) -> str:
+    import tensorflow as tf
+    from tensorflow_transform import schema_inference
+
+    try:
+        low, _ = schema_inference.get_tensor_schema_override(values)
+    except ValueError:
+        return "as integers of no known range"
+    # TFT states the lowest id of a vocabulary without OOV buckets as minimum(0, default_value).
+    bounds = low.op.inputs if low.op.type == "Minimum" else [low]
+    known = [value for value in map(tf.get_static_value, bounds) if value is not None]
+    return "with ids below 0" if any(value < 0 for value in known) else ""
+
+
+def _no_label(path: str) -> ConfigError:
+    return ConfigError(f"{path} returns no {LABEL!r}", hint=f"Add {LABEL!r} to its result.")
+
+
+_FEATURE_HINT = (
+    "Return float32, or int64 ids from 0 on with a known range, as "
+    "tft.compute_and_apply_vocabulary(x, num_oov_buckets=1) makes them (without num_oov_buckets "
+    "an unknown value is -1)."
+)
+
+
 def _from_schema(path: str, tft_output: tft.TFTransformOutput) -> list[FeatureSpec]:
     """The layout of what a user's own preprocessing function returned."""
     parsed = tft_output.transformed_feature_spec()
     if LABEL not in parsed:
-        raise ConfigError(f"{path} returns no {LABEL!r}", hint=f"Add {LABEL!r} to its result.")
+        raise _no_label(path)
     sizes = {
         feature.name: feature.int_domain.max + 1
         for feature in tft_output.transformed_metadata.schema.feature
@@ -172,5 +231,5 @@ def _of_parsed(
             return FeatureSpec(name, "ids", size, shape)
     raise ConfigError(
         f"{path} returns {name!r} as {spec}, which no input of the model can take",
-        hint="Return float32, or int64 ids made by tft.compute_and_apply_vocabulary.",
+        hint=_FEATURE_HINT,
     )

@@ -8,7 +8,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from transform import categorical, crosses, date, image, label, numeric, raw, text, user_code
+from transform import (
+    categorical,
+    crosses,
+    date,
+    image,
+    label,
+    layout,
+    numeric,
+    raw,
+    text,
+    user_code,
+)
 from transform.config import Feature, TransformConfig
 
 
@@ -29,7 +40,8 @@ def preprocessing_fn(
         The features and `label_xf`, by name; `transform.layout` says how each is shaped.
 
     Raises:
-        ConfigError: The user's function is not importable or returns no label.
+        ConfigError: The user's function is not importable, returns no label, or a feature that no
+            input of a model can take.
         DataError: A column is absent or has several values a row.
         NodeFailed: The user's function raised.
     """
@@ -37,7 +49,10 @@ def preprocessing_fn(
     if config.features.by_user:
         folder = Path(custom_config.get("folder") or ".")
         known = raw.without_marks(inputs, config.missing_values)
-        return user_code.transform(config.features.preprocessing_fn, folder, known, custom_config)
+        path = config.features.preprocessing_fn
+        outputs = user_code.transform(path, folder, known, custom_config)
+        layout.check_traced(path, outputs)
+        return outputs
     return transform(inputs, config)
 
 

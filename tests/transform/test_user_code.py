@@ -173,3 +173,51 @@ def test_a_relative_import_in_a_package_counts(
     before = user_code.fingerprint("fingerprinted.inner.own.f", tmp_path)
     (package / "base.py").write_text("SCALE = 2\n")
     assert user_code.fingerprint("fingerprinted.inner.own.f", tmp_path) != before
+
+
+OUTPUTS = {
+    "fine": ("{'a': x, 'b': vocabulary(s, num_oov_buckets=1), 'label_xf': x}", ""),
+    "a bag": (
+        "{'t_ids_xf': vocabulary(bag(s), num_oov_buckets=1), 't_weights_xf': weights(s),"
+        " 'label_xf': x}",
+        "",
+    ),
+    "buckets": ("{'b': tft.bucketize(x, 3), 'label_xf': x}", ""),
+    "no label": ("{'a': x}", "returns no 'label_xf'"),
+    "-1 for unknown": ("{'b': vocabulary(s), 'label_xf': x}", "returns 'b' with ids below 0"),
+    "no range": ("{'b': tf.cast(x, tf.int64), 'label_xf': x}", "returns 'b' as integers of no kn"),
+    "text": ("{'b': s, 'label_xf': x}", "returns 'b' as string"),
+    "sparse": ("{'b': weights(s), 'label_xf': x}", "returns 'b' as sparse float32"),
+    "no tensor": ("{'b': 3, 'label_xf': x}", "returns 'b' as int"),
+}
+
+
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_what_it_returns_is_checked_as_soon_as_it_is_traced(tmp_path: Path, case: str) -> None:
+    """Not only when Transform has run to its end and the trainer reads the layout."""
+    import functools
+
+    import tensorflow_transform as tft
+
+    returned, says = OUTPUTS[case]
+    (tmp_path / "mine.py").write_text(
+        "import tensorflow as tf\nimport tensorflow_transform as tft\n"
+        "vocabulary = tft.compute_and_apply_vocabulary\n"
+        "def bag(s):\n    return tf.strings.split(s[:, 0]).to_sparse()\n"
+        "def weights(s):\n"
+        "    b = bag(s)\n"
+        "    return tf.SparseTensor(b.indices, tf.ones_like(b.indices[:, 0], tf.float32),"
+        " b.dense_shape)\n"
+        f"def f(inputs):\n    x, s = inputs['x'], inputs['s']\n    return {returned}\n"
+    )
+    traced = functools.partial(preprocessing_fn, custom_config=config("mine.py:f", tmp_path))
+    inputs = {
+        "x": tf.TensorSpec([None, 1], tf.float32),
+        "s": tf.TensorSpec([None, 1], tf.string),
+    }
+    if not says:
+        tft.get_analyze_input_columns(traced, inputs)
+        return
+    with pytest.raises(ConfigError, match=says) as caught:
+        tft.get_analyze_input_columns(traced, inputs)
+    assert "num_oov_buckets=1" in caught.value.hint or case == "no label"
