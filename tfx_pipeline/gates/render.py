@@ -7,44 +7,70 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from tfx_pipeline.gates.verdict import Check, Verdict
+from tfx_pipeline.gates.verdict import OVERALL, Check, Verdict
 
+# A verdict is one screen; verdict.json has all of it.
 _SHOWN_AT_MOST = 12
+_REASONS_AT_MOST = 4
 
 
 def render(verdict: Verdict) -> RenderableType:
-    """The decision, its checks (failures first) and the reason of each failure.
+    """The decision, its checks (failures first, the worst of them first) and why they failed.
 
     Args:
         verdict: What to show.
 
     Returns:
-        A rich renderable. Checks that passed are left out beyond a dozen rows; failures never are.
+        A rich renderable of about one screen. What is left out is counted.
     """
     word, style = ("blessed", "bold green") if verdict.blessed else ("refused", "bold red")
     head = Text.assemble(f"{verdict.gate} gate: ", (word, style), f". {verdict.reason}")
-    shown = _shown(verdict)
+    failed, passed = _ordered(verdict)
+    shown = [*failed, *passed][:_SHOWN_AT_MOST]
     parts: list[RenderableType] = [head]
     if shown:
         anomalies = verdict.gate == "data"
         parts.append(_anomaly_table(shown) if anomalies else _metric_table(shown))
-    parts += [
-        Text(f"  {check.what} on {check.slice}: {check.reason}", style="red")
-        for check in verdict.failed
-        if check.reason
-    ]
-    left_out = len(verdict.checks) - len(shown)
-    if left_out:
-        parts.append(Text(f"  and {left_out} more checks that passed", style="dim"))
+    more = ", ".join(
+        f"{count} more that {what}"
+        for count, what in (
+            (max(0, len(failed) - _SHOWN_AT_MOST), "failed"),
+            (len(passed) - max(0, len(shown) - len(failed)), "passed"),
+        )
+        if count
+    )
+    if more:
+        parts.append(Text(f"  and {more}; verdict.json has them all", style="dim"))
+    parts += [Text(f"  {reason}", style="red") for reason in _reasons(failed)]
     return Group(*parts)
 
 
-def _shown(verdict: Verdict) -> list[Check]:
-    failed = verdict.failed
+def _ordered(verdict: Verdict) -> tuple[list[Check], list[Check]]:
+    """Failed and passed checks: overall before slices, then the tightest margin first."""
+
+    def rank(check: Check) -> tuple[bool, bool, float]:
+        return check.slice != OVERALL, check.margin is None, check.margin or 0.0
+
     passed = [check for check in verdict.checks if check.passed]
-    # The tightest passes say most; those without a margin come last.
-    passed.sort(key=lambda check: (check.margin is None, check.margin or 0.0))
-    return failed + passed[: max(0, _SHOWN_AT_MOST - len(failed))]
+    return sorted(verdict.failed, key=rank), sorted(passed, key=rank)
+
+
+def _reasons(failed: list[Check]) -> list[str]:
+    """Why checks failed, where the table does not say it: one line a reason, not one a slice."""
+    places: dict[str, list[str]] = {}
+    for check in failed:
+        if check.reason and check.margin is None:
+            names = places.setdefault(f"{check.what}: {check.reason}", [])
+            if check.slice not in names:
+                names.append(check.slice)
+    lines = []
+    for reason, names in places.items():
+        others = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        lines.append(f"{reason} ({', '.join(names[:2])}{others})")
+    if len(lines) > _REASONS_AT_MOST:
+        left_out = len(lines) - _REASONS_AT_MOST
+        lines = [*lines[:_REASONS_AT_MOST], f"and {left_out} more reasons"]
+    return lines
 
 
 def _metric_table(checks: list[Check]) -> Table:
