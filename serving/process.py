@@ -17,6 +17,7 @@ from serving.client import Client
 from tfx_pipeline.errors import ServingError
 
 _RUNNING = re.compile(rb"Running gRPC ModelServer at [^\s]*:(\d+)")
+_OUR_SERVER = [sys.executable, "-m", "serving.server.main", "--bind_address=127.0.0.1"]
 _TAIL_LINES = 15
 _STOP_S = 12.0  # a little over the server's own grace
 
@@ -33,7 +34,7 @@ def model_server_process(
     """Starts a server, waits until it answers, and stops it at the end whatever happens.
 
     The server also ends when this process is killed. (The real binary does not watch its parent:
-    it outlives a `kill -9` of this process.)
+    it outlives a `kill -9` of this process, and it listens on every interface.)
 
     Args:
         model_name: The name that requests use.
@@ -54,7 +55,7 @@ def model_server_process(
         if binary is not None and port == 0:
             port = _free_port()
         command = [
-            *([str(binary)] if binary else [sys.executable, "-m", "serving.server.main"]),
+            *([str(binary)] if binary else _OUR_SERVER),
             f"--port={port}",
             f"--model_name={model_name}",
             f"--model_base_path={Path(model_base_path).absolute()}",

@@ -22,13 +22,16 @@ _MAX_DETAIL_CHARACTERS = 1500  # details travel in a header, which clients bound
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def start_grpc(handlers: Mapping[str, Handler], port: int, threads: int) -> tuple[grpc.Server, int]:
-    """Listens on every interface and answers with the handlers.
+def start_grpc(
+    handlers: Mapping[str, Handler], port: int, threads: int, address: str = "0.0.0.0"
+) -> tuple[grpc.Server, int]:
+    """Listens, and answers with the handlers.
 
     Args:
         handlers: Full method name to handler; any other method is UNIMPLEMENTED.
         port: TCP port; 0 takes a free one.
         threads: Requests handled at the same time; more wait their turn.
+        address: IP address to listen on; 0.0.0.0 is every interface.
 
     Returns:
         The server, started, and its port.
@@ -41,37 +44,44 @@ def start_grpc(handlers: Mapping[str, Handler], port: int, threads: int) -> tupl
         handlers=[_Methods(handlers)],
         options=[
             ("grpc.so_reuseport", 0),  # or two servers would share a port, each with half the load
+            # No bound, as in TensorFlow Serving: a batch of pictures is large. Who should not be
+            # able to fill the memory must not reach the port.
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
         ],
     )
     try:
-        bound = server.add_insecure_port(f"0.0.0.0:{port}")
+        bound = server.add_insecure_port(host_port(address, port))
     except RuntimeError:
         bound = 0
     if not bound:
-        raise _port_refused(port, "it is taken by another process, or not allowed")
+        raise _refused(address, port, "it is taken by another process, or not allowed")
     server.start()
     return server, bound
 
 
-def check_port(port: int) -> None:
+def check_port(port: int, address: str = "0.0.0.0") -> None:
     """Tells early whether `start_grpc` could listen on a port.
 
     Raises:
-        ServingError: The port is taken or not allowed.
+        ServingError: The port is taken or not allowed, or the address is not this machine's.
     """
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
         try:
-            probe.bind(("0.0.0.0", port))
+            probe.bind((address, port))
         except OSError as error:
-            raise _port_refused(port, error.strerror or str(error)) from error
+            raise _refused(address, port, error.strerror or str(error)) from error
 
 
-def _port_refused(port: int, reason: str) -> ServingError:
+def host_port(address: str, port: int) -> str:
+    """`127.0.0.1:8500`, `[::1]:8500`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _refused(address: str, port: int, reason: str) -> ServingError:
     return ServingError(
-        f"cannot listen on port {port}: {reason}",
+        f"cannot listen on port {port} of {address}: {reason}",
         hint="Stop what uses it, choose another port with --port, or --port=0 for a free one.",
     )
 

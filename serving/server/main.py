@@ -57,7 +57,9 @@ def _serve(options: ServerOptions) -> int:
     from serving.server.grpc_front import check_port
 
     _log_to_stderr()
-    check_port(options.port)  # before the seconds that TensorFlow's import takes
+    check_port(
+        options.port, options.bind_address
+    )  # before the seconds that TensorFlow's import takes
     logger.info("starting for model %s at %s", options.model_name, options.model_base_path)
     if os.environ.get(EXIT_WITH_STDIN):
         threading.Thread(target=_stop_with_stdin, daemon=True).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -20,6 +21,9 @@ class ServerOptions:
     """What to serve and where. Each field is the flag of the same name."""
 
     port: int = _flag(8500, "TCP port for gRPC; 0 takes a free one and logs it")
+    bind_address: str = _flag(
+        "0.0.0.0", "IP address to listen on; 127.0.0.1 answers this machine only (ours alone)"
+    )
     model_name: str = _flag("default", "name that requests use for the model")
     model_base_path: str = _flag(
         "", "folder that holds the version folders, <base path>/<integer>/saved_model.pb"
@@ -106,6 +110,13 @@ def _check(options: ServerOptions) -> None:
         )
     if not 0 <= options.port <= 65535:
         raise ConfigError(f"--port={options.port} is no port", hint="Choose 1 to 65535, or 0.")
+    try:
+        ipaddress.ip_address(options.bind_address)
+    except ValueError:
+        raise ConfigError(
+            f"--bind_address={options.bind_address} is no IP address",
+            hint="Write 0.0.0.0 for all interfaces, 127.0.0.1 for this machine only.",
+        ) from None
     if options.grpc_max_threads < 1:
         raise ConfigError(
             f"--grpc_max_threads={options.grpc_max_threads} leaves no thread to answer",

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import grpc
 
-from serving.server.grpc_front import start_grpc
+from serving.server.grpc_front import host_port, start_grpc
 from serving.server.handlers import build_handlers
 from serving.server.options import ServerOptions
 from serving.server.saved_model import load
@@ -75,7 +75,9 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
         {options.model_name: model}, health=options.enable_grpc_healthcheck_service
     )
     # The port first: one that is taken should be told before a model has been loaded for nothing.
-    server, port = start_grpc(handlers, options.port, options.grpc_max_threads)
+    server, port = start_grpc(
+        handlers, options.port, options.grpc_max_threads, options.bind_address
+    )
     stopping = threading.Event()
     polling = threading.Thread(
         target=_poll,
@@ -84,7 +86,7 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
         daemon=True,
     )
     polling.start()
-    logger.info("Running gRPC ModelServer at 0.0.0.0:%d ...", port)
+    logger.info("Running gRPC ModelServer at %s ...", host_port(options.bind_address, port))
     running = RunningServer(port, server, model, polling, stopping)
     if ready_timeout_s is not None:
         try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from serving.server.grpc_front import check_port, start_grpc
 from serving.server.main import main
 from serving.server.options import ServerOptions, parse_flags
-from tfx_pipeline.errors import ConfigError
+from tfx_pipeline.errors import ConfigError, ServingError
 
 
 def test_both_ways_of_writing_a_flag() -> None:
@@ -33,6 +36,7 @@ def test_booleans(flag: str, value: bool) -> None:
         (["--enable_grpc_healthcheck_service=maybe"], "is neither true nor false"),
         ([], "--model_base_path is missing"),
         (["--model_base_path=/m", "--port=70000"], "--port=70000 is no port"),
+        (["--model_base_path=/m", "--bind_address=here"], "--bind_address=here is no IP address"),
         (["--model_base_path=/m", "--grpc_max_threads=0"], "--grpc_max_threads=0"),
         (["--model_base_path=/m", "--file_system_poll_wait_seconds=-1"], "is negative"),
     ],
@@ -50,3 +54,26 @@ def test_command_shows_errors_and_help(capsys: pytest.CaptureFixture[str]) -> No
     assert "--file_system_poll_wait_seconds=1" in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert "TensorFlow Library: 2." in capsys.readouterr().out
+
+
+def answers(address: str, port: int) -> bool:
+    """Whether something listens there. All of 127.0.0.0/8 is this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0
+
+
+def test_it_listens_where_it_is_told() -> None:
+    for bound, elsewhere in (("127.0.0.1", False), (ServerOptions().bind_address, True)):
+        server, port = start_grpc({}, port=0, threads=1, address=bound)
+        try:
+            assert answers("127.0.0.1", port)
+            assert answers("127.0.0.2", port) is elsewhere
+            with pytest.raises(ServingError, match=f"cannot listen on port {port} of {bound}"):
+                check_port(port, bound)
+        finally:
+            server.stop(0).wait()
+
+
+def test_an_address_of_another_machine_is_told() -> None:
+    with pytest.raises(ServingError, match=r"cannot listen on port 0 of 192\.0\.2\.1: .*assign"):
+        check_port(0, "192.0.2.1")

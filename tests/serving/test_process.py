@@ -101,7 +101,7 @@ def test_port_taken_is_told_with_the_log(tmp_path: Path, push: Push) -> None:
         ):
             pass
     assert caught.value.headline == "the model server ended with code 10"
-    assert f"cannot listen on port {port}" in caught.value.hint
+    assert f"cannot listen on port {port} of 127.0.0.1" in caught.value.hint
 
 
 def test_damaged_model_is_told_and_the_server_stopped(tmp_path: Path, push: Push) -> None:
@@ -127,7 +127,10 @@ def test_kill_of_the_parent_leaves_no_server(tmp_path: Path, push: Push) -> None
         [sys.executable, "-c", script], cwd=ROOT, env=environment, stdout=subprocess.PIPE
     ) as run:
         assert run.stdout is not None
-        assert run.stdout.readline().startswith(b"127.0.0.1:")
+        address = run.stdout.readline().decode()
+        assert address.startswith("127.0.0.1:")
+        with socket.socket() as probe:  # Nobody else on the network is asked to.
+            assert probe.connect_ex(("127.0.0.2", int(address.partition(":")[2]))) != 0
         pid = _server_pid("orphan")
         run.kill()
     assert _gone(pid)
