@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,12 +37,19 @@ def copy_template(name: str, folder: Path) -> Path:
     config = folder / "pipeline.yaml"
     with storage_errors(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
-        if not config.exists():
-            shutil.copyfile(_HERE / name / "pipeline.yaml", config)
-        data = folder / "data.csv"
-        if not data.exists():
-            shutil.copyfile(_DATA[name](), data)
+        _copy(_HERE / name / "pipeline.yaml", config)
+        _copy(_DATA[name](), folder / "data.csv")
     return config
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a file whole or not at all, and only where there is none."""
+    if target.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as beside:
+        whole = Path(beside) / target.name
+        shutil.copyfile(source, whole)
+        whole.rename(target)
 
 
 def taxi_csv() -> Path:
