@@ -147,6 +147,18 @@ def test_never_ready(tmp_path: Path) -> None:
         _server_pid("empty")
 
 
+def test_the_server_imports_no_keras() -> None:
+    """A quarter of its start, and pandas with it; what comes after may import it all the same."""
+    script = (
+        "import sys\nfrom serving.server.main import without_keras\n"
+        "with without_keras():\n    from serving.server import running\n"
+        "print(sorted({'keras', 'tf_keras', 'pandas'} & set(sys.modules)))\n"
+        "import tf_keras; print(tf_keras.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\ntf_keras\n", done.stderr
+
+
 def test_client_imports_no_tensorflow() -> None:
     script = (
         "import sys, serving.client, serving.process, serving.cli\n"
