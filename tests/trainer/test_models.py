@@ -62,6 +62,55 @@ def test_every_kind_of_feature_and_head(label: LabelConfig, width: int) -> None:
         assert np.all((output > 0) & (output < 1))
 
 
+ODD = [
+    "native country",
+    "user.id",
+    "user_id",
+    "user id",
+    "größe",
+    "Price (USD)",
+    "_id",
+    "a/b",
+    "%:",
+]
+
+
+def test_columns_may_be_named_anything(tmp_path: Path) -> None:
+    """TensorFlow takes few characters for a scope, and a layer's name becomes one."""
+    import tf_keras
+
+    features = [
+        spec
+        for name in ODD
+        for spec in (
+            FeatureSpec(f"{name}_xf", "ids", 20, (1,)),
+            FeatureSpec(f"{name} long_xf", "dense", 2, (2,)),
+            FeatureSpec(f"{name}_ids_xf", "bag", 20, (None,), f"{name}_weights_xf"),
+            FeatureSpec(f"{name} tiny_xf", "ids", 3, (1,)),
+        )
+    ]
+    features.append(FeatureSpec("größe, photo_xf", "image", 16 * 16, (16, 16, 1)))
+    model = build(features, ModelConfig(), TrainConfig(), BINARY, LabelScale(), Path())
+    assert set(model.input_names) == {s.name for s in features} | {
+        s.weights for s in features if s.weights
+    }
+    rng = np.random.default_rng(0)
+    rows: dict[str, np.ndarray] = {}
+    for spec in features:
+        shape = (4, *(size or 3 for size in spec.shape))
+        if spec.kind in ("ids", "bag"):
+            rows[spec.name] = rng.integers(0, spec.size, shape)
+        else:
+            rows[spec.name] = rng.random(shape, np.float32)
+        if spec.weights:
+            rows[spec.weights] = rng.random(shape, np.float32)
+    model.compile("sgd", "binary_crossentropy")
+    model.fit(rows, np.ones((4, 1)), verbose=0)
+    model.save(tmp_path / "model.h5", save_format="h5")
+    again = tf_keras.models.load_model(tmp_path / "model.h5")
+    np.testing.assert_allclose(again(rows), model(rows), atol=1e-6)
+
+
 def test_padding_of_a_bag_changes_nothing() -> None:
     model, inputs = built(BINARY), batch(5)
     wider = {
@@ -95,6 +144,17 @@ def test_a_users_builder_is_used_with_the_label_in_its_unit(tmp_path: Path) -> N
     model = built(NUMBER, config, tmp_path)
     assert model.input_names == ["age_xf"]
     np.testing.assert_allclose(model({"age_xf": np.array([[2.0]])}), [[1000.0 + 2 * 50.0]])
+
+
+def test_a_users_builder_may_take_the_weights_of_a_bag(tmp_path: Path) -> None:
+    config = user_file(
+        tmp_path,
+        "def build_model(features, config):\n"
+        "    x = layers.Input((None,), name='words_weights_xf')\n"
+        "    total = layers.GlobalAveragePooling1D()(layers.Reshape((-1, 1))(x))\n"
+        "    return tf_keras.Model(x, layers.Dense(config.outputs, config.activation)(total))",
+    )
+    assert built(BINARY, config, tmp_path).input_names == ["words_weights_xf"]
 
 
 @pytest.mark.parametrize(

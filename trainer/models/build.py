@@ -152,7 +152,7 @@ def check(model: object, name: str, features: Sequence[FeatureSpec], config: Bui
             "it returned a subclassed or unbuilt model, whose inputs are unknown",
             "Build it with tf_keras.Model(inputs, output), inputs made by tf_keras.Input(...).",
         )
-    known = {spec.name for spec in features}
+    known = {name for spec in features for name in (spec.name, spec.weights) if name}
     unknown = [n for n in model.input_names if n not in known]
     if unknown:
         raise refuse(

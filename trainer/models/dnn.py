@@ -7,6 +7,7 @@ Dropout); what it rejects (Embedding, Dot) stands in front of it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ def build_model(features: Sequence[FeatureSpec], config: BuildConfig) -> tf_kera
     import tf_keras
 
     inputs = {name: tensor for spec in features for name, tensor in _inputs(spec).items()}
-    parts = [_encode(spec, inputs, config) for spec in features]
+    scopes = scope_names([spec.name for spec in features])
+    parts = [_encode(spec, scopes[spec.name], inputs, config) for spec in features]
     layers = tf_keras.layers
     x = layers.Concatenate(name="features")(parts) if len(parts) > 1 else parts[0]
     l2 = tf_keras.regularizers.L2(config.l2) if config.l2 else None
@@ -51,6 +53,22 @@ def embedding_dim(ids: int, longest: int) -> int:
     return min(longest, max(2, round(1.6 * ids**0.56)))
 
 
+def scope_names(names: Sequence[str]) -> dict[str, str]:
+    """For each name one that TensorFlow takes for a scope, unlike all others.
+
+    A layer's name becomes a scope, and a column may be called `Größe (cm)`.
+    """
+    scopes: dict[str, str] = {}
+    for name in names:
+        scope = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        if not scope[:1].isalnum():
+            scope = f"x{scope}"
+        while scope in scopes.values():
+            scope = f"{scope}_"
+        scopes[name] = scope
+    return scopes
+
+
 def _inputs(spec: FeatureSpec) -> dict[str, tf_keras.KerasTensor]:
     import tf_keras
 
@@ -62,9 +80,9 @@ def _inputs(spec: FeatureSpec) -> dict[str, tf_keras.KerasTensor]:
 
 
 def _encode(
-    spec: FeatureSpec, inputs: Mapping[str, tf_keras.KerasTensor], config: BuildConfig
+    spec: FeatureSpec, scope: str, inputs: Mapping[str, tf_keras.KerasTensor], config: BuildConfig
 ) -> tf_keras.KerasTensor:
-    """One feature as a vector [N, n]."""
+    """One feature as a vector [N, n]; `scope` begins the names of its layers."""
     import tf_keras
 
     layers = tf_keras.layers
@@ -74,11 +92,11 @@ def _encode(
         case "dense":
             return tensor if len(spec.shape) == 1 else layers.Reshape((spec.size,))(tensor)
         case "image":
-            return _convolve(spec, tensor)
+            return _convolve(spec, scope, tensor)
         case "bag" if spec.weights is not None:
             # The sum of the tokens' embeddings, weighted; padding has weight 0.
-            rows = layers.Embedding(spec.size, dim, name=f"{spec.name}_embedding")(tensor)
-            return layers.Dot(axes=1, name=f"{spec.name}_sum")([inputs[spec.weights], rows])
+            rows = layers.Embedding(spec.size, dim, name=f"{scope}_embedding")(tensor)
+            return layers.Dot(axes=1, name=f"{scope}_sum")([inputs[spec.weights], rows])
         case "ids" if spec.size <= ONE_HOT_MAX_IDS:
             # A frozen identity table is a one-hot row by one gather, without the range checks and
             # the cast of CategoryEncoding.
@@ -87,14 +105,14 @@ def _encode(
                 spec.size,
                 embeddings_initializer="identity",
                 trainable=False,
-                name=f"{spec.name}_one_hot",
+                name=f"{scope}_one_hot",
             )
         case "ids":
-            table = layers.Embedding(spec.size, dim, name=f"{spec.name}_embedding")
-    return layers.Flatten(name=f"{spec.name}_flat")(table(tensor))
+            table = layers.Embedding(spec.size, dim, name=f"{scope}_embedding")
+    return layers.Flatten(name=f"{scope}_flat")(table(tensor))
 
 
-def _convolve(spec: FeatureSpec, tensor: tf_keras.KerasTensor) -> tf_keras.KerasTensor:
+def _convolve(spec: FeatureSpec, scope: str, tensor: tf_keras.KerasTensor) -> tf_keras.KerasTensor:
     """Convolutions that halve the image until its short side is about 4 pixels, then flatten."""
     import tf_keras
 
@@ -103,7 +121,7 @@ def _convolve(spec: FeatureSpec, tensor: tf_keras.KerasTensor) -> tf_keras.Keras
     x = tensor
     for index in range(halvings):
         x = layers.Conv2D(
-            16 * 2**index, 3, padding="same", activation="relu", name=f"{spec.name}_conv_{index}"
+            16 * 2**index, 3, padding="same", activation="relu", name=f"{scope}_conv_{index}"
         )(x)
-        x = layers.MaxPooling2D(name=f"{spec.name}_pool_{index}")(x)
-    return layers.Flatten(name=f"{spec.name}_flat")(x)
+        x = layers.MaxPooling2D(name=f"{scope}_pool_{index}")(x)
+    return layers.Flatten(name=f"{scope}_flat")(x)
