@@ -159,14 +159,14 @@ def _problem(name: str, values: object, outputs: Mapping[str, object]) -> str:
     """Why no input of the model can take a traced feature, or "" if one can."""
     import tensorflow as tf
 
-    if not isinstance(values, (tf.Tensor, tf.SparseTensor)):
-        return f"as {type(values).__name__}"
     if isinstance(values, tf.SparseTensor):
         stem = name.removesuffix("_ids_xf").removesuffix("_weights_xf")
         if not {f"{stem}_ids_xf", f"{stem}_weights_xf"} <= set(outputs):
             return f"as sparse {values.dtype.name} without a pair {stem}_ids_xf, {stem}_weights_xf"
         values = values.values
-    if values.dtype == tf.float32 or (tf.is_tensor(values) and not hasattr(values, "graph")):
+    if not isinstance(values, tf.Tensor):
+        return f"as {type(values).__name__}"
+    if values.dtype == tf.float32 or not hasattr(values, "graph"):
         return ""
     return _problem_of_ids(values) if values.dtype == tf.int64 else f"as {values.dtype.name}"
 
