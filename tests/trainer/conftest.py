@@ -150,8 +150,8 @@ def rows(count: int, seed: int) -> dict[str, np.ndarray]:
     score = (size - 50.0) / 10.0 + np.where(shop < 6, 1.5, -1.5) + np.where(mood == "good", 1, -1)
     return {
         "size": size,
-        "speed": speed,
-        "shop": np.array([f"shop{i}" for i in shop]),
+        "speed (km/h)": speed,
+        "my shop": np.array([f"shop{i}" for i in shop]),
         "review": np.array([f"very {word} indeed" for word in mood]),
         "grade": np.where(score > 1.0, "high", np.where(score < -1.0, "low", "middle")),
         "sold": np.where(score > 0, "yes", "no"),
@@ -162,8 +162,8 @@ def rows(count: int, seed: int) -> dict[str, np.ndarray]:
 def config_of(label: dict[str, Any]) -> TransformConfig:
     columns = {
         "size": {"kind": "numeric"},
-        "speed": {"kind": "numeric", "buckets": 4},
-        "shop": {"kind": "categorical"},
+        "speed (km/h)": {"kind": "numeric", "buckets": 4},
+        "my shop": {"kind": "categorical"},
         "review": {"kind": "text"},
     }
     return TransformConfig.model_validate({"features": {"columns": columns}, "label": label})

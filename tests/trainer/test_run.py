@@ -98,7 +98,13 @@ def test_transform_features_gives_the_label_where_there_is_one(binary: Any, trai
     without = answers(trained, binary.examples("eval", 20, label=False), "transform_features")
     truth = (binary.raw["eval"]["sold"][:20] == "yes").astype(np.int64)
     assert with_label["label_xf"][:, 0].tolist() == truth.tolist()
-    assert set(with_label) >= {"size_xf", "speed_xf", "shop_xf", "review_ids_xf", "label_xf"}
+    assert set(with_label) >= {
+        "size_xf",
+        "speed (km/h)_xf",
+        "my shop_xf",
+        "review_ids_xf",
+        "label_xf",
+    }
     assert without["label_xf"][:, 0].tolist() == [-1] * 20
     np.testing.assert_array_equal(with_label["size_xf"], without["size_xf"])
 
@@ -126,7 +132,12 @@ def test_export_says_what_a_request_needs_and_leaves_nothing_unfinished(trained:
     folder = Path(trained.serving_model_dir)
     said = json.loads((folder / "assets.extra" / "assay_signature.json").read_text())
     assert said == {
-        "columns": {"review": "bytes", "shop": "bytes", "size": "float", "speed": "float"},
+        "columns": {
+            "my shop": "bytes",
+            "review": "bytes",
+            "size": "float",
+            "speed (km/h)": "float",
+        },
         "label": "sold",
         "task": "binary",
         "classes": ["no", "yes"],
