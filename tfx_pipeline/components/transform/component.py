@@ -1,4 +1,4 @@
-"""TFX's Transform with a faster executor; inputs, outputs and parameters are the stock ones."""
+"""TFX's Transform with a repeatable executor; inputs, outputs and parameters are the stock ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from transform.executor import Executor
 
 
 class Transform(stock.Transform):  # type: ignore[misc]
-    """Turns raw columns into features, without the work that the stock executor does twice."""
+    """Turns raw columns into features: the same data and config give the same bits."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
