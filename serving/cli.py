@@ -19,6 +19,7 @@ def serve(
     model_base_path: str,
     model_name: str = "default",
     port: int = 8500,
+    bind_address: str = "0.0.0.0",
     file_system_poll_wait_seconds: int = 1,
     binary: bool = False,
 ) -> None:
@@ -33,7 +34,7 @@ def serve(
         _exec_binary(flags)
     from serving.server.main import main
 
-    raise typer.Exit(main(flags))
+    raise typer.Exit(main([*flags, f"--bind_address={bind_address}"]))
 
 
 def predict(

@@ -29,6 +29,9 @@ def serve(
     model_name: Annotated[str, typer.Option(help="Name that requests use.")] = "",
     config: ConfigOption = None,
     port: Annotated[int, typer.Option(help="TCP port for gRPC; 0 takes a free one.")] = 8500,
+    bind_address: Annotated[
+        str, typer.Option(help="IP address to listen on; 127.0.0.1 for this machine only.")
+    ] = "0.0.0.0",
     file_system_poll_wait_seconds: Annotated[
         int, typer.Option(help="Seconds between two looks for new versions; 0 looks once.")
     ] = 1,
@@ -45,6 +48,7 @@ def serve(
         model_base_path=model_base_path,
         model_name=model_name or "default",
         port=port,
+        bind_address=bind_address,
         file_system_poll_wait_seconds=file_system_poll_wait_seconds,
         binary=binary,
     )
