@@ -8,7 +8,6 @@ requirements/bootstrap.txt, and the binary gets its final name only when it is w
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import os
 import platform
@@ -81,8 +80,8 @@ def index_url() -> str:
     for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
         if os.environ.get(variable):
             return os.environ[variable]
-    if importlib.util.find_spec("pip") is None:
-        return DEFAULT_INDEX
+    # A Python without pip prints nothing here. (Asking find_spec("pip") instead would switch off
+    # setuptools' distutils for the rest of a process.)
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     return asked.stdout.strip() or DEFAULT_INDEX

@@ -179,7 +179,8 @@ def test_serve_hands_its_flags_to_the_real_binary(
     script = tmp_path / "tensorflow_model_server"
     script.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     script.chmod(0o755)
-    code = f"from serving.cli import serve; serve({str(tmp_path)!r}, 'taxi', 1234, 5, True)"
+    arguments = "'taxi', 1234, file_system_poll_wait_seconds=5, binary=True"
+    code = f"from serving.cli import serve; serve({str(tmp_path)!r}, {arguments})"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code],

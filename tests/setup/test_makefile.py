@@ -24,13 +24,16 @@ def checkout(repo: Path, tmp_path: Path) -> Path:
     return folder
 
 
+def outside_make() -> dict[str, str]:
+    """The environment without the flags of the make that may have started these tests."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+
+
 def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    # The make that may have started these tests must not pass its flags on.
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
     return subprocess.run(
         ["make", *arguments],
         cwd=folder,
-        env={**inherited, **environment},
+        env={**outside_make(), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -102,5 +105,7 @@ def test_continuous_integration_runs_what_a_person_runs(repo: Path, tmp_path: Pa
     (tmp_path / ".ci").mkdir()
     shutil.copy(repo / ".ci/run", tmp_path / ".ci/run")
     (tmp_path / "Makefile").write_text("test:\n\t@echo tested in $(CURDIR)\n")
-    run = subprocess.run([tmp_path / ".ci/run"], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [tmp_path / ".ci/run"], env=outside_make(), capture_output=True, text=True, check=True
+    )
     assert run.stdout == f"tested in {tmp_path}\n"
