@@ -21,6 +21,7 @@ from tfx_pipeline.runners import mlmd
 from tfx_pipeline.runners.local import base_run, results
 from tfx_pipeline.runners.local.run import Display, RunOptions
 from tfx_pipeline.runners.node import Outcome, State, run_node
+from tfx_pipeline.runners.repair import repair
 from tfx_pipeline.runners.schedule import Limits, run_all
 from trainer import progress, strategy
 
@@ -44,6 +45,8 @@ def execute(
     absl.logging.set_verbosity(absl.logging.INFO)
     strategy.configure_devices(config.train)
     mlmd.check_connection(config)
+    if config.run.metadata.backend == "sqlite":
+        repair(mlmd.sqlite_path(config))
     ir = ir_lib.compile_pipeline(create(config), record.run_id)
     if options.resume is not None:
         _refuse_changed_code(ir, config)
