@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from transform import raw, vocabulary
+from transform import ranges, raw, vocabulary
 from transform.config import CategoricalFeature, feature_name
 
 
@@ -53,10 +53,12 @@ def identity_ids(values: tf.Tensor, max_values: int) -> tf.Tensor:
 
 def _ids(inputs: Mapping[str, raw.RawColumn], name: str, feature: CategoricalFeature) -> tf.Tensor:
     if feature.encoding == "identity":
-        return identity_ids(raw.column(inputs, name, tf.int64), feature.max_values)
+        ids = identity_ids(raw.column(inputs, name, tf.int64), feature.max_values)
+        return ranges.ids_up_to(ids, feature.max_values + 1)
     values = raw.column(inputs, name, tf.string)
     if feature.encoding == "hash":
-        return hash_ids(values, feature.hash_buckets)
+        ids = hash_ids(values, feature.hash_buckets)
+        return ranges.ids_up_to(ids, feature.hash_buckets)
     return _vocabulary_ids(values, name, feature)
 
 
@@ -68,5 +70,6 @@ def _vocabulary_ids(values: tf.Tensor, name: str, feature: CategoricalFeature) -
         top_k=feature.max_values,
         min_count=feature.min_count,
     )
-    ids = tft.apply_vocabulary(values, path, num_oov_buckets=feature.oov_buckets) + 1
-    return tf.where(raw.is_missing(values), tf.zeros_like(ids), ids)
+    found = tft.apply_vocabulary(values, path, num_oov_buckets=feature.oov_buckets)
+    ids = tf.where(raw.is_missing(values), tf.zeros_like(found), found + 1)
+    return ranges.ids_up_to(ids, ranges.highest_of(found) + 1)

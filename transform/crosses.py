@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from transform import raw
+from transform import ranges, raw
 from transform.config import Cross, feature_name
 
 # A separator that no value can fake: FarmHash of ("a", "b_c") must differ from ("a_b", "c").
@@ -24,4 +24,5 @@ def features(inputs: Mapping[str, raw.RawColumn], crosses: Sequence[Cross]) -> d
 def _ids(inputs: Mapping[str, raw.RawColumn], cross: Cross) -> tf.Tensor:
     values = [raw.column(inputs, name, tf.string) for name in cross.columns]
     joined = tf.strings.join(values, separator=_UNIT_SEPARATOR)
-    return tf.strings.to_hash_bucket_fast(joined, cross.hash_buckets)
+    ids = tf.strings.to_hash_bucket_fast(joined, cross.hash_buckets)
+    return ranges.ids_up_to(ids, cross.hash_buckets - 1)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from transform import raw, vocabulary
+from transform import ranges, raw, vocabulary
 from transform.categorical import vocabulary_name
 from transform.config import TextFeature, feature_name
 
@@ -80,5 +80,8 @@ def _bag(
     ids = tft.apply_vocabulary(grams, path, default_value=-1)
     known = tf.sparse.retain(ids, ids.values >= 0)
     if feature.weight == "count":
-        return counts(known, feature.max_tokens)
-    return tft.tfidf(known, feature.max_tokens)
+        distinct, weights = counts(known, feature.max_tokens)
+    else:
+        distinct, weights = tft.tfidf(known, feature.max_tokens)
+    ranges.ids_up_to(distinct.values, tf.maximum(ranges.highest_of(ids.values), 0))
+    return distinct, weights

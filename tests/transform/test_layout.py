@@ -11,7 +11,7 @@ import tensorflow_transform as tft
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
-from tests.transform.table import CONFIG
+from tests.transform.table import CONFIG, Transformed
 from tfx_pipeline.errors import ConfigError
 from transform.config import TransformConfig
 from transform.layout import FeatureSpec, layout
@@ -64,3 +64,9 @@ def test_each_kind_is_recognized(tmp_path: Path) -> None:
 def test_what_no_input_can_take_is_refused(tmp_path: Path, spec: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         layout(OWN, output(tmp_path, spec, {}))
+
+
+def test_a_function_that_builds_on_ours_has_our_features(transformed: Transformed) -> None:
+    """Ids state their range in the transformed schema, so nothing else is needed to read them."""
+    ours, theirs = layout(CONFIG, transformed.output), layout(OWN, transformed.output)
+    assert sorted(theirs, key=lambda spec: spec.name) == sorted(ours, key=lambda spec: spec.name)

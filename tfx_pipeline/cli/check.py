@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +19,11 @@ def check(
     """Check a config and what it names before anything runs."""
     from tfx_pipeline.config import load_config
     from tfx_pipeline.lint import checks, lint
+    from tfx_pipeline.runners.calm import calm_terminal
 
     pipeline = load_config(config)
-    lint(pipeline)
+    with calm_terminal(Path(os.devnull)):  # Importing the user's functions may import TensorFlow.
+        lint(pipeline)
     Console(highlight=False).print(
         f"[green]✓[/] {pipeline.source}: {len(checks())} checks passed. "
         f"Next: [bold]assay run {config}[/]",

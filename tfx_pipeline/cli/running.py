@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -24,7 +25,8 @@ def run_shown(config: PipelineConfig, options: RunOptions, *, quiet: bool = Fals
     Raises:
         AssayError: As `run_pipeline`.
     """
-    lint(config)
+    with calm_terminal(Path(os.devnull)):  # Importing the user's functions may import TensorFlow.
+        lint(config)
     with opened(config, options) as record:
         log_file = config.root / record.run_id / records.LOG_FILE
         with calm_terminal(log_file) as console:
