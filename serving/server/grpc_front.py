@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import grpc
 
+from serving.server.calls import Call, Handler
 from serving.server.status import Code, RequestError
 from tfx_pipeline.errors import ServingError
-
-if TYPE_CHECKING:  # handlers import TensorFlow, and a transport needs none
-    from serving.server.handlers import Handler
 
 logger = logging.getLogger("assay.serving")
 
@@ -104,7 +102,10 @@ class _Methods(grpc.GenericRpcHandler):
 def _answer_with(handler: Handler):  # type: ignore[no-untyped-def]  # grpc has no type for it
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            return handler(request)
+            remaining = context.time_remaining()
+            call = Call(None if remaining is None else time.monotonic() + remaining)
+            response = handler(request, call)
+            return response.result() if isinstance(response, Future) else response
         except RequestError as error:
             code, message = error.code, error.message
         except Exception:

@@ -7,7 +7,7 @@ cc/saved_model/util.cc of tensorflow).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
@@ -28,42 +28,39 @@ from tensorflow_serving.apis.get_model_status_pb2 import (
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
+from serving.server.calls import Call, Handler
+from serving.server.core import ServerCore
 from serving.server.saved_model import DEFAULT_SIGNATURE, SavedModel
 from serving.server.status import Code, RequestError, invalid_argument, not_found
-from serving.server.versions import ServedModel, not_served
 from serving.tensors import to_array, write_tensor
 
-Models = Mapping[str, ServedModel]
-Handler = Callable[[bytes], bytes]
 _Message = TypeVar("_Message", bound=Message)
 
 
-def build_handlers(models: Models, *, health: bool) -> dict[str, Handler]:
+def build_handlers(core: ServerCore, *, health: bool) -> dict[str, Handler]:
     """Full method name (`/package.Service/Method`) to its handler.
 
     A handler raises `RequestError` for any answer but OK.
 
     Args:
-        models: Model name to the model served under it.
+        core: The models.
         health: Whether to answer `grpc.health.v1.Health/Check`.
     """
     handlers: dict[str, Handler] = {
-        "/tensorflow.serving.PredictionService/Predict": partial(predict, models),
-        "/tensorflow.serving.PredictionService/GetModelMetadata": partial(
-            get_model_metadata, models
-        ),
-        "/tensorflow.serving.ModelService/GetModelStatus": partial(get_model_status, models),
+        "/tensorflow.serving.PredictionService/Predict": partial(predict, core),
+        "/tensorflow.serving.PredictionService/GetModelMetadata": partial(get_model_metadata, core),
+        "/tensorflow.serving.ModelService/GetModelStatus": partial(get_model_status, core),
     }
     if health:
-        handlers["/grpc.health.v1.Health/Check"] = partial(check_health, models)
+        handlers["/grpc.health.v1.Health/Check"] = partial(check_health, core)
     return handlers
 
 
-def predict(models: Models, data: bytes) -> bytes:
+def predict(core: ServerCore, data: bytes, call: Call) -> bytes:
     """PredictionService.Predict: runs one signature on the request's tensors."""
     request = _parse(PredictRequest, data)
     spec = request.model_spec
-    with _lease(models, request.HasField("model_spec"), spec) as (version, model):
+    with _lease(core, request.HasField("model_spec"), spec) as (version, model):
         name = spec.signature_name or DEFAULT_SIGNATURE
         signature = model.signatures.get(name)
         if signature is None:
@@ -81,7 +78,7 @@ def predict(models: Models, data: bytes) -> bytes:
     return bytes(response.SerializeToString())
 
 
-def get_model_metadata(models: Models, data: bytes) -> bytes:
+def get_model_metadata(core: ServerCore, data: bytes, call: Call) -> bytes:
     """PredictionService.GetModelMetadata: the signatures of a model."""
     request = _parse(GetModelMetadataRequest, data)
     if not request.HasField("model_spec"):
@@ -92,7 +89,7 @@ def get_model_metadata(models: Models, data: bytes) -> bytes:
         if field != "signature_def":
             raise invalid_argument(f"Metadata field {field} is not supported")
     signatures = SignatureDefMap()
-    with _lease(models, True, request.model_spec) as (version, model):
+    with _lease(core, True, request.model_spec) as (version, model):
         for key, signature in model.signatures.items():
             signatures.signature_def[key].CopyFrom(signature)
     response = GetModelMetadataResponse()
@@ -102,20 +99,14 @@ def get_model_metadata(models: Models, data: bytes) -> bytes:
     return bytes(response.SerializeToString())
 
 
-def get_model_status(models: Models, data: bytes) -> bytes:
+def get_model_status(core: ServerCore, data: bytes, call: Call) -> bytes:
     """ModelService.GetModelStatus: the state of one version, or of every version seen."""
     request = _parse(GetModelStatusRequest, data)
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
-    name = request.model_spec.name
-    statuses = models[name].statuses() if name in models else {}
-    if request.model_spec.HasField("version"):
-        version = request.model_spec.version.value
-        if version not in statuses:
-            raise not_found(f"Could not find version {version} of model {name}")
-        statuses = {version: statuses[version]}
-    elif not statuses:
-        raise not_found(f"Could not find any versions of model {name}")
+    spec = request.model_spec
+    version = spec.version.value if spec.HasField("version") else None
+    statuses = core.statuses(spec.name, version, spec.version_label)
     response = GetModelStatusResponse()
     for version, status in statuses.items():
         entry = response.model_version_status.add(version=version, state=int(status.state))
@@ -124,7 +115,7 @@ def get_model_status(models: Models, data: bytes) -> bytes:
     return bytes(response.SerializeToString())
 
 
-def check_health(models: Models, data: bytes) -> bytes:
+def check_health(core: ServerCore, data: bytes, call: Call) -> bytes:
     """grpc.health.v1.Health.Check: SERVING once every model has a version that answers.
 
     The two messages have one field each, so the well-known wrappers read and write them: a string
@@ -134,8 +125,7 @@ def check_health(models: Models, data: bytes) -> bytes:
     known = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
     if service not in known:
         raise not_found(f"unknown service {service}")
-    serving = all(model.available() for model in models.values())
-    return Int32Value(value=1 if serving else 2).SerializeToString()
+    return Int32Value(value=1 if core.available() else 2).SerializeToString()
 
 
 def _parse(message_class: type[_Message], data: bytes) -> _Message:
@@ -148,18 +138,12 @@ def _parse(message_class: type[_Message], data: bytes) -> _Message:
 
 
 def _lease(
-    models: Models, has_spec: bool, spec: ModelSpec
+    core: ServerCore, has_spec: bool, spec: ModelSpec
 ) -> AbstractContextManager[tuple[int, SavedModel]]:
     if not has_spec:
         raise invalid_argument("Missing ModelSpec")
-    if not spec.name:
-        raise invalid_argument("ModelSpec has no name specified.")
-    if spec.HasField("version_label"):
-        raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
     version = spec.version.value if spec.HasField("version") else None
-    if spec.name not in models:
-        raise not_served(spec.name, version)
-    return models[spec.name].lease(version)
+    return core.lease(spec.name, version, spec.version_label)
 
 
 def _read_inputs(

@@ -9,6 +9,7 @@ from types import TracebackType
 
 import grpc
 
+from serving.server.core import ServerCore
 from serving.server.grpc_front import host_port, start_grpc
 from serving.server.handlers import build_handlers
 from serving.server.options import ServerOptions
@@ -72,7 +73,7 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
     """
     model = ServedModel(options.model_name, Path(options.model_base_path), load)
     handlers = build_handlers(
-        {options.model_name: model}, health=options.enable_grpc_healthcheck_service
+        ServerCore({options.model_name: model}), health=options.enable_grpc_healthcheck_service
     )
     # The port first: one that is taken should be told before a model has been loaded for nothing.
     server, port = start_grpc(

@@ -1,0 +1,27 @@
+"""What a transport and a request handler agree on: bytes in, bytes out, and a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a transport knows of a request beside its bytes.
+
+    Attributes:
+        deadline_s: When the client stops waiting, in `time.monotonic()` seconds; None: never.
+        request_id: The client's `x-request-id`, for the log; empty: it sent none.
+    """
+
+    deadline_s: float | None = None
+    request_id: str = ""
+
+
+Handler: TypeAlias = Callable[[bytes, Call], "bytes | Future[bytes]"]
+"""Answers one request: the response's bytes, or a future of them where the request waits for others
+(a batch). Raises `RequestError`, or sets it on the future, for any status but OK. May be called
+from any thread."""
