@@ -30,7 +30,8 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from serving.server.calls import Call, Handler
 from serving.server.core import ServerCore
-from serving.server.saved_model import DEFAULT_SIGNATURE, SavedModel
+from serving.server.loaded import Servable
+from serving.server.saved_model import DEFAULT_SIGNATURE
 from serving.server.status import Code, RequestError, invalid_argument, not_found
 from serving.tensors import to_array, write_tensor
 
@@ -139,7 +140,7 @@ def _parse(message_class: type[_Message], data: bytes) -> _Message:
 
 def _lease(
     core: ServerCore, has_spec: bool, spec: ModelSpec
-) -> AbstractContextManager[tuple[int, SavedModel]]:
+) -> AbstractContextManager[tuple[int, Servable]]:
     if not has_spec:
         raise invalid_argument("Missing ModelSpec")
     version = spec.version.value if spec.HasField("version") else None

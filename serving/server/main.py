@@ -25,9 +25,6 @@ EXIT_WITH_STDIN = "ASSAY_EXIT_WITH_STDIN"
 """When set in the environment, the server stops once its standard input closes: a parent that
 holds the other end can be killed in any way and leaves no server behind."""
 
-GRACE_S = 10.0
-"""How long running requests may take to finish after SIGTERM."""
-
 logger = logging.getLogger("assay.serving")
 
 
@@ -46,20 +43,25 @@ def main(argv: list[str] | None = None) -> int:
         print(f"TensorFlow Library: {_version('tensorflow')}")
         return 0
     try:
-        return _serve(parse_flags(argv))
+        return _serve(*parse_flags(argv))
     except AssayError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
 
 
-def _serve(options: ServerOptions) -> int:
+def _serve(options: ServerOptions, warnings: list[str]) -> int:
     from serving.server.grpc_front import check_port
 
     _log_to_stderr()
     check_port(
         options.port, options.bind_address
     )  # before the seconds that TensorFlow's import takes
-    logger.info("starting for model %s at %s", options.model_name, options.model_base_path)
+    for warning in warnings:
+        logger.warning("%s", warning)
+    if options.is_single_model:
+        logger.info("starting for model %s at %s", options.model_name, options.model_base_path)
+    else:
+        logger.info("starting for the models of %s", options.model_config_file)
     if os.environ.get(EXIT_WITH_STDIN):
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
     # Until there is something to finish, a signal ends the process at once.
@@ -69,8 +71,9 @@ def _serve(options: ServerOptions) -> int:
     stopping = _stop_on_signals()
     running = start(options, ready_timeout_s=None)
     stopping.wait()
-    logger.info("stopping: no new requests; running ones have %g s to finish", GRACE_S)
-    running.stop(GRACE_S)
+    grace_s = options.drain_seconds
+    logger.info("stopping: no new requests; running ones have %d s to finish", grace_s)
+    running.stop(grace_s)
     logger.info("stopped")
     return 0
 

@@ -3,50 +3,54 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import grpc
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving.server.core import ServerCore
+from serving.server import config_files
+from serving.server.core import ServerCore, single_model
 from serving.server.grpc_front import host_port, start_grpc
 from serving.server.handlers import build_handlers
+from serving.server.loaded import Servable, State
 from serving.server.options import ServerOptions
-from serving.server.saved_model import load
-from serving.server.versions import ServedModel, State, failure_text
-from tfx_pipeline.errors import ServingError
+from serving.server.saved_model import LoadOptions, load
+from serving.server.status import RequestError
+from serving.server.versions import Retries, failure_text
+from tfx_pipeline.errors import ConfigError, ServingError
 
 logger = logging.getLogger("assay.serving")
 
 
+@dataclass
 class RunningServer:
     """A server that listens. A context manager: leaving it stops the server.
 
     Attributes:
-        port: The TCP port it listens on.
+        port: The TCP port for gRPC.
+        core: The models.
     """
 
-    def __init__(
-        self,
-        port: int,
-        server: grpc.Server,
-        model: ServedModel,
-        polling: threading.Thread,
-        stopping: threading.Event,
-    ) -> None:
-        self.port = port
-        self._server = server
-        self._model = model
-        self._polling = polling
-        self._stopping = stopping
+    port: int
+    core: ServerCore
+    stop_listening: list[Callable[[float], object]] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Takes no new request, lets the running ones finish for at most `grace_s`, unloads."""
-        self._stopping.set()
-        self._server.stop(grace_s).wait()
-        self._polling.join()
-        self._model.close()
+        self.stopping.set()
+        end = time.monotonic() + grace_s
+        for stop in self.stop_listening:
+            stop(max(0.0, end - time.monotonic()))
+        for thread in self.threads:
+            thread.join()
+        self.core.close()
 
     def __enter__(self) -> RunningServer:
         return self
@@ -65,61 +69,124 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
 
     Args:
         options: What to serve and where.
-        ready_timeout_s: How long to wait for the first version to become available; None does
-            not wait, and keeps looking for a version for as long as the server runs.
+        ready_timeout_s: How long to wait for each model to become available; None does not wait,
+            and keeps looking for versions for as long as the server runs.
 
     Raises:
-        ServingError: The port is taken, or (when waiting) the model could not be loaded in time.
+        ConfigError: A config file is wrong.
+        ServingError: The port is taken, or (when waiting) a model could not be loaded in time.
     """
-    model = ServedModel(options.model_name, Path(options.model_base_path), load)
-    handlers = build_handlers(
-        ServerCore({options.model_name: model}), health=options.enable_grpc_healthcheck_service
+    config = _model_config(options)
+    core = ServerCore(
+        _loader(options),
+        retries=Retries(options.max_num_load_retries, options.load_retry_interval_micros / 1e6),
+        load_threads=options.num_load_threads,
+        allow_labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
     )
+    try:
+        core.configure(config, wait=False)
+    except RequestError as error:
+        raise ConfigError(
+            error.message, where=options.model_config_file, hint="Mend the list of models."
+        ) from error
+    handlers = build_handlers(core, health=options.enable_grpc_healthcheck_service)
     # The port first: one that is taken should be told before a model has been loaded for nothing.
     server, port = start_grpc(
         handlers, options.port, options.grpc_max_threads, options.bind_address
     )
-    stopping = threading.Event()
+    running = RunningServer(port, core)
+    running.stop_listening.append(lambda grace_s: server.stop(grace_s).wait())
     polling = threading.Thread(
-        target=_poll,
-        args=(model, options.file_system_poll_wait_seconds, stopping),
-        name="version-polling",
-        daemon=True,
+        target=_poll, args=(core, options, running.stopping), name="version-polling", daemon=True
     )
+    running.threads.append(polling)
     polling.start()
     logger.info("Running gRPC ModelServer at %s ...", host_port(options.bind_address, port))
-    running = RunningServer(port, server, model, polling, stopping)
     if ready_timeout_s is not None:
         try:
-            _wait_until_available(model, ready_timeout_s)
+            _wait_until_available(core, ready_timeout_s)
         except BaseException:
             running.stop(grace_s=0)
             raise
     return running
 
 
-def _poll(model: ServedModel, wait_s: int, stopping: threading.Event) -> None:
+def _model_config(options: ServerOptions) -> ModelServerConfig:
+    if options.is_single_model:
+        return single_model(options.model_name, os.path.abspath(options.model_base_path))
+    return config_files.model_server_config(options.model_config_file)
+
+
+def _loader(options: ServerOptions) -> Callable[[Path], Servable]:
+    session = config_files.session_config
+    file = options.tensorflow_session_config_file
+    chosen = LoadOptions(
+        tags=tuple(options.saved_model_tags.split(",")),
+        session_config=session(file) if file else None,
+        intra_op_threads=options.tensorflow_intra_op_parallelism
+        or options.tensorflow_session_parallelism,
+        inter_op_threads=options.tensorflow_inter_op_parallelism
+        or options.tensorflow_session_parallelism,
+    )
+    return lambda path: load(path, chosen)
+
+
+def _poll(core: ServerCore, options: ServerOptions, stopping: threading.Event) -> None:
+    """Looks for versions, and for changes of the list of models, until the server stops."""
+    look_s, config_s = (
+        options.file_system_poll_wait_seconds,
+        options.model_config_file_poll_wait_seconds,
+    )
+    read_at, config_at = time.monotonic(), _written(options.model_config_file)
+    looked = False
     while not stopping.is_set():
-        try:
-            model.poll()
-        except Exception:  # the thread must outlive whatever one look stumbles over
-            logger.exception("looking for versions of model %s failed", model.name)
-        if wait_s == 0:
-            return
-        stopping.wait(wait_s)
+        core.poll(look=not looked or look_s > 0)
+        looked = True
+        waits = [float(look_s or 3600)]
+        retry_s = core.next_retry_s()
+        if retry_s is not None:
+            waits.append(max(0.01, retry_s - time.monotonic()))
+        if config_s and options.model_config_file:
+            if time.monotonic() - read_at >= config_s:
+                read_at = time.monotonic()
+                written = _written(options.model_config_file)
+                if written != config_at:
+                    config_at = written
+                    _reconfigure(core, options.model_config_file)
+            waits.append(float(config_s))
+        stopping.wait(min(waits))
 
 
-def _wait_until_available(model: ServedModel, timeout_s: float) -> None:
-    status = model.wait(timeout_s)
-    if status is None:
-        raise ServingError(
-            f"no version of model {model.name} became available in {timeout_s:g} s",
-            where=str(model.base_path),
-            hint="It must hold a folder named by a number, with saved_model.pb inside.",
-        )
-    if status.state is not State.AVAILABLE:
-        raise ServingError(
-            f"model {model.name} cannot be loaded: {failure_text(status)}",
-            where=str(model.base_path),
-            hint="Export the model again, or remove the damaged version.",
-        )
+def _written(file: str) -> object:
+    try:
+        stat = os.stat(file)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _reconfigure(core: ServerCore, file: str) -> None:
+    try:
+        core.configure(config_files.model_server_config(file))
+    except (ConfigError, RequestError) as error:
+        logger.error("%s is not taken, what is served goes on: %s", file, error)
+
+
+def _wait_until_available(core: ServerCore, timeout_s: float) -> None:
+    end = time.monotonic() + timeout_s
+    for name in core.names():
+        model = core.model(name)
+        assert model is not None
+        status = model.wait(end - time.monotonic())
+        if status is None:
+            raise ServingError(
+                f"no version of model {name} became available in {timeout_s:g} s",
+                where=str(model.base_path),
+                hint="It must hold a folder named by a number, with saved_model.pb inside.",
+            )
+        if status.state is not State.AVAILABLE:
+            raise ServingError(
+                f"model {name} cannot be loaded: {failure_text(status)}",
+                where=str(model.base_path),
+                hint="Export the model again, or remove the damaged version.",
+            )

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +111,41 @@ class SavedModel:
         return call
 
 
-def load(path: Path) -> SavedModel:
-    """Loads the SavedModel in a folder (tag `serve`) for serving.
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load.
+
+    Attributes:
+        tags: Of the meta graph.
+        session_config: Of the session; None: TensorFlow's defaults.
+        intra_op_threads: Threads within an op; 0: as in `session_config`.
+        inter_op_threads: Ops at the same time; 0: as in `session_config`.
+    """
+
+    tags: tuple[str, ...] = (tf.saved_model.SERVING,)
+    session_config: config_pb2.ConfigProto | None = None
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+
+
+def load(path: Path, options: LoadOptions | None = None) -> SavedModel:
+    """Loads the SavedModel in a folder for serving.
 
     Raises:
         RequestError: It cannot be loaded; the message says why.
     """
-    session = tf.compat.v1.Session(graph=tf.Graph())
+    options = options or LoadOptions()
+    config = config_pb2.ConfigProto()
+    config.CopyFrom(options.session_config or config)
+    if options.intra_op_threads:
+        config.intra_op_parallelism_threads = options.intra_op_threads
+    if options.inter_op_threads:
+        config.inter_op_parallelism_threads = options.inter_op_threads
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
     try:
         with session.graph.as_default(), _loader_warnings_off():
             meta_graph = tf.compat.v1.saved_model.loader.load(
-                session, [tf.saved_model.SERVING], str(path)
+                session, list(options.tags), str(path)
             )
         model = SavedModel(session, meta_graph.signature_def)
         model.prepare(DEFAULT_SIGNATURE)

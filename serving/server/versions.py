@@ -1,70 +1,69 @@
-"""Which version of a model answers: looks at the base path, loads, swaps and unloads."""
+"""The versions of a model that answer: looks at the base path, loads, swaps and unloads."""
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 
-from serving.server.saved_model import SavedModel
+from serving.server.loaded import Loaded, Servable, State, VersionStatus
+from serving.server.memory import give_back
+from serving.server.policy import LATEST, VersionPolicy
 from serving.server.status import Code, RequestError, not_found
 
 logger = logging.getLogger("assay.serving")
 
-
-class State(IntEnum):
-    """`ModelVersionStatus.State`, with the protocol's numbers."""
-
-    UNKNOWN = 0
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
+_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "model.tflite")
 
 
 @dataclass(frozen=True)
-class VersionStatus:
-    """Where a version stands; `code` and `message` say why a load failed (0 and empty: it did
-    not)."""
+class Retries:
+    """How often, and how long after the last try, a version that failed to load is tried again."""
 
-    state: State
-    code: int = 0
-    message: str = ""
+    count: int = 5
+    interval_s: float = 60.0
 
 
 @dataclass
-class _Loaded:
-    version: int
-    model: SavedModel
-    requests: int = 0  # in flight
-    retired: bool = False
+class _Failure:
+    files: object  # what its files looked like
+    tries: int
+    next_s: float
 
 
 class ServedModel:
-    """One model name, its base path, and the version that answers.
+    """One model name, its base path, and the versions that answer.
 
-    `poll` is for one thread; everything else may be called from any.
+    `poll` is for one thread at a time; everything else may be called from any.
     """
 
-    def __init__(self, name: str, base_path: Path, load: Callable[[Path], SavedModel]) -> None:
+    def __init__(
+        self,
+        name: str,
+        base_path: Path,
+        load: Callable[[Path], Servable],
+        policy: VersionPolicy = LATEST,
+        retries: Retries = Retries(),
+    ) -> None:
         self.name = name
         self.base_path = base_path
+        self.policy = policy
         self._load = load
+        self._retries = retries
         self._changed = threading.Condition()
-        self._current: _Loaded | None = None
+        self._loaded: dict[int, Loaded] = {}
+        self._latest: Loaded | None = None
         self._statuses: dict[int, VersionStatus] = {}
-        self._failed: dict[int, object] = {}  # version -> what its files looked like
+        self._failed: dict[int, _Failure] = {}
+        self._present: dict[int, Path] = {}
         self._last_note = ""
 
     @contextmanager
-    def lease(self, version: int | None = None) -> Iterator[tuple[int, SavedModel]]:
+    def lease(self, version: int | None = None) -> Iterator[tuple[int, Servable]]:
         """The model to answer one request with; it stays loaded while the context is open.
 
         Args:
@@ -73,19 +72,32 @@ class ServedModel:
         Raises:
             RequestError: NOT_FOUND: that version is not served.
         """
-        with self._changed:
-            loaded = self._current
-            if loaded is None or (version is not None and version != loaded.version):
-                raise not_served(self.name, version)
-            loaded.requests += 1
+        loaded = self.take(version)
         try:
             yield loaded.version, loaded.model
         finally:
-            with self._changed:
-                loaded.requests -= 1
-                last = loaded.retired and loaded.requests == 0
-            if last:
-                self._unload(loaded)
+            self.give_back(loaded)
+
+    def take(self, version: int | None = None) -> Loaded:
+        """As `lease`, for a request that ends elsewhere: `give_back` must follow.
+
+        Raises:
+            RequestError: NOT_FOUND: that version is not served.
+        """
+        with self._changed:
+            loaded = self._latest if version is None else self._loaded.get(version)
+            if loaded is None:
+                raise not_served(self.name, version)
+            loaded.requests += 1
+        return loaded
+
+    def give_back(self, loaded: Loaded) -> None:
+        """Ends what `take` began."""
+        with self._changed:
+            loaded.requests -= 1
+            last = loaded.retired and loaded.requests == 0
+        if last:
+            self._unload(loaded)
 
     def statuses(self) -> dict[int, VersionStatus]:
         """Every version seen so far, newest first, and its state."""
@@ -95,7 +107,12 @@ class ServedModel:
     def available(self) -> bool:
         """Whether a version answers now."""
         with self._changed:
-            return self._current is not None
+            return self._latest is not None
+
+    def in_flight(self) -> int:
+        """How many requests are being answered, on versions that take new ones."""
+        with self._changed:
+            return sum(loaded.requests for loaded in self._loaded.values())
 
     def wait(self, timeout_s: float) -> VersionStatus | None:
         """Waits until a version is available or one failed to load; None when the time is up."""
@@ -110,97 +127,120 @@ class ServedModel:
                     return None
                 self._changed.wait(left)
 
-    def poll(self) -> None:
-        """Looks at the base path once and brings the served version in line with it.
+    def poll(self, *, look: bool = True) -> None:
+        """Brings what is served in line with the base path and the policy.
 
-        The newest complete version is the one to serve. It is loaded before the old one is
-        unloaded, so some version answers at every moment. A version that fails to load is tried
-        again when its files change.
+        A version is loaded before others are unloaded, so some version answers at every moment
+        (availability_preserving_policy.h). One that fails to load is tried again as `Retries` says,
+        and when its files change.
+
+        Args:
+            look: List the base path first; else go by what was there at the last look.
         """
-        try:
-            versions = self._versions_on_disk()
-        except OSError as error:
-            # Perhaps a mount that is away for a moment: what is loaded stays.
-            self._note(f"cannot read the base path {self.base_path}: {error.strerror or error}")
-            return
-        current = self._current
-        if not versions:
+        if look:
+            try:
+                self._present = self._versions_on_disk()
+            except OSError as error:
+                # Perhaps a mount that is away for a moment: what is loaded stays.
+                self._note(f"cannot read the base path {self.base_path}: {error.strerror or error}")
+                return
+        chosen = self.policy.choose(self._present)
+        if not chosen:
             self._note(
                 f"no versions of model {self.name} under {self.base_path}; a version is a folder "
                 "named by a number, with saved_model.pb inside; waiting for one"
             )
-            if current is not None:
-                self._replace(None)
-            return
-        newest = max(versions)
-        if current is not None and current.version == newest:
-            return
-        files = _fingerprint(versions[newest])
-        if self._failed.get(newest) == files:
-            return
-        self._try_load(newest, versions[newest], files)
+        for version in chosen:
+            if version not in self._loaded:
+                self._try_load(version, self._present[version])
+        if not chosen or any(version in self._loaded for version in chosen):
+            self._retire(set(self._loaded) - set(chosen))
+
+    def next_retry_s(self) -> float | None:
+        """When (`time.monotonic()`) a failed load is due again; None: never."""
+        due = [
+            failure.next_s
+            for version, failure in self._failed.items()
+            if failure.tries <= self._retries.count and version in self._present
+        ]
+        return min(due, default=None)
 
     def close(self) -> None:
         """Unloads what is loaded, as soon as the last request on it has ended."""
-        self._replace(None)
+        self._retire(set(self._loaded))
 
     def _versions_on_disk(self) -> dict[int, Path]:
         versions = {}
         for entry in self.base_path.iterdir():
             if not (entry.name.isascii() and entry.name.isdigit()):
                 continue  # a folder being written bears a temporary name
-            if any((entry / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+            if any((entry / name).is_file() for name in _MODEL_FILES):
                 versions[int(entry.name)] = entry
         return versions
 
-    def _try_load(self, version: int, path: Path, files: object) -> None:
+    def _try_load(self, version: int, path: Path) -> None:
+        files = _fingerprint(path)
+        before = self._failed.get(version)
+        same = before is not None and before.files == files
+        if before is not None and same:
+            spent = before.tries > self._retries.count
+            if spent or time.monotonic() < before.next_s:
+                return
         self._set(version, VersionStatus(State.LOADING))
         logger.info("loading model %s version %d from %s", self.name, version, path)
         start = time.monotonic()
         try:
             model = self._load(path)
         except RequestError as error:
-            self._failed[version] = files
+            tries = before.tries + 1 if before is not None and same else 1
+            self._failed[version] = _Failure(
+                files, tries, time.monotonic() + self._retries.interval_s
+            )
             self._set(version, VersionStatus(State.END, error.code, error.message))
-            current = self._current
+            latest = self._latest
             logger.error(
                 "model %s version %d cannot be loaded: %s; %s",
                 self.name,
                 version,
                 " ".join(error.message.split()),
-                f"version {current.version} goes on" if current else "nothing is served yet",
+                f"version {latest.version} goes on" if latest else "nothing is served yet",
             )
             return
         self._failed.pop(version, None)
         self._last_note = ""
-        self._replace(_Loaded(version, model))
+        self._add(Loaded(version, model))
         logger.info(
             "model %s version %d is available, %.2f s", self.name, version, time.monotonic() - start
         )
 
-    def _replace(self, new: _Loaded | None) -> None:
+    def _add(self, new: Loaded) -> None:
         with self._changed:
-            old, self._current = self._current, new
-            if new is not None:
-                self._statuses[new.version] = VersionStatus(State.AVAILABLE)
-            if old is not None:
+            self._loaded[new.version] = new
+            self._latest = self._loaded[max(self._loaded)]
+            self._statuses[new.version] = VersionStatus(State.AVAILABLE)
+            self._changed.notify_all()
+
+    def _retire(self, versions: set[int]) -> None:
+        with self._changed:
+            retired = [self._loaded.pop(version) for version in sorted(versions)]
+            self._latest = self._loaded[max(self._loaded)] if self._loaded else None
+            for old in retired:
                 old.retired = True
                 self._statuses[old.version] = VersionStatus(State.UNLOADING)
-            idle = old is not None and old.requests == 0
+            idle = [old for old in retired if old.requests == 0]
             self._changed.notify_all()
-        if old is not None and idle:
+        for old in idle:
             self._unload(old)
 
-    def _unload(self, loaded: _Loaded) -> None:
+    def _unload(self, loaded: Loaded) -> None:
         loaded.model.close()
         self._set(loaded.version, VersionStatus(State.END))
         logger.info("model %s version %d is unloaded", self.name, loaded.version)
-        gc.collect()  # a graph is full of reference cycles
+        give_back()
 
     def _set(self, version: int, status: VersionStatus) -> None:
         with self._changed:
-            current = self._current
-            if status.state is State.END and current is not None and current.version == version:
+            if status.state is State.END and version in self._loaded:
                 return  # loaded again while its earlier self was draining
             self._statuses[version] = status
             self._changed.notify_all()

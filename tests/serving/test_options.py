@@ -13,7 +13,7 @@ from tfx_pipeline.errors import ConfigError, ServingError
 
 
 def test_both_ways_of_writing_a_flag() -> None:
-    options = parse_flags(["--port=0", "--model_name", "taxi", "--model_base_path=/m"])
+    options, _ = parse_flags(["--port=0", "--model_name", "taxi", "--model_base_path=/m"])
     assert options == ServerOptions(port=0, model_name="taxi", model_base_path="/m")
 
 
@@ -22,7 +22,7 @@ def test_both_ways_of_writing_a_flag() -> None:
 )
 def test_booleans(flag: str, value: bool) -> None:
     name = "enable_grpc_healthcheck_service"
-    options = parse_flags(["--model_base_path=/m", f"--{name}{flag}"])
+    options, _ = parse_flags(["--model_base_path=/m", f"--{name}{flag}"])
     assert options.enable_grpc_healthcheck_service is value
 
 

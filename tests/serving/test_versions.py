@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from serving.client import Client, RequestFailed
+from serving.server.loaded import State
 from serving.server.options import ServerOptions
 from serving.server.running import RunningServer, start
 from serving.server.saved_model import load
-from serving.server.versions import ServedModel, State
+from serving.server.versions import ServedModel
 from tfx_pipeline.errors import ServingError
 
 X = {"x": np.ones((1, 3), np.float32)}
@@ -171,18 +172,13 @@ def test_stop_lets_requests_finish_and_takes_no_more(tmp_path: Path, push: Push)
 
         thread = threading.Thread(target=ask)
         thread.start()
-        _wait(lambda: _in_flight(running) == 1)
+        _wait(lambda: running.core.in_flight() == 1)
         running.stop(grace_s=30)
         thread.join()
     assert len(outcome) == 1
     assert "value" in outcome[0]
     with Client(f"127.0.0.1:{running.port}", timeout_s=1) as late, pytest.raises(RequestFailed):
         late.status("m")
-
-
-def _in_flight(running: object) -> int:
-    current = running._model._current
-    return current.requests if current else 0
 
 
 def test_start_says_why_a_model_is_not_served(tmp_path: Path, push: Push) -> None:

@@ -1,0 +1,60 @@
+"""A loaded version of a model, and who is using it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+import numpy as np
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+
+
+class Servable(Protocol):
+    """What answers requests: a SavedModel, or a TFLite model.
+
+    Attributes:
+        signatures: Signature key to SignatureDef.
+    """
+
+    signatures: dict[str, SignatureDef]
+
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray[Any, Any]], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Runs one signature; see `saved_model.SavedModel.run`."""
+
+    def close(self) -> None:
+        """Frees what it holds. No call may be running or follow."""
+
+
+class State(IntEnum):
+    """`ModelVersionStatus.State`, with the protocol's numbers."""
+
+    UNKNOWN = 0
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """Where a version stands; `code` and `message` say why a load failed (0 and empty: it did
+    not)."""
+
+    state: State
+    code: int = 0
+    message: str = ""
+
+
+@dataclass
+class Loaded:
+    """A version in memory. `requests` counts those in flight; `retired` takes no new ones."""
+
+    version: int
+    model: Servable
+    requests: int = 0
+    retired: bool = False
