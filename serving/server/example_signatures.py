@@ -119,17 +119,16 @@ def _write_classifications(
             "Tensors class and score should match in dim_size(1). "
             f"Got {classes.shape[1]} vs. {scores.shape[1]}"
         )
-    labels = None if classes is None else classes.tolist()
-    numbers = None if scores is None else scores.tolist()
     for row in range(count):
         one = result.classifications.add().classes
-        if labels is None:
-            one.extend([Class(score=score) for score in numbers[row]])
-        elif numbers is None:
-            one.extend([Class(label=_text(label)) for label in labels[row]])
+        labels = [] if classes is None else [_text(label) for label in classes[row].tolist()]
+        if scores is None:
+            one.extend([Class(label=label) for label in labels])
+        elif classes is None:
+            one.extend([Class(score=score) for score in scores[row].tolist()])
         else:
-            pairs = zip(labels[row], numbers[row], strict=True)
-            one.extend([Class(label=_text(label), score=score) for label, score in pairs])
+            pairs = zip(labels, scores[row].tolist(), strict=True)
+            one.extend([Class(label=label, score=score) for label, score in pairs])
 
 
 def _check_classes_or_scores(
