@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
+from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from serving.server.calls import Call, Handler
 from serving.server.status import Code, RequestError
-from tfx_pipeline.errors import ServingError
+from tfx_pipeline.errors import ConfigError, ServingError
 
 logger = logging.getLogger("assay.serving")
 
@@ -21,7 +24,15 @@ _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def start_grpc(
-    handlers: Mapping[str, Handler], port: int, threads: int, address: str = "0.0.0.0"
+    handlers: Mapping[str, Handler],
+    port: int,
+    threads: int,
+    address: str = "0.0.0.0",
+    *,
+    socket_path: str = "",
+    credentials: grpc.ServerCredentials | None = None,
+    channel_arguments: Sequence[tuple[str, int | str]] = (),
+    reflection: bool = False,
 ) -> tuple[grpc.Server, int]:
     """Listens, and answers with the handlers.
 
@@ -30,32 +41,104 @@ def start_grpc(
         port: TCP port; 0 takes a free one.
         threads: Requests handled at the same time; more wait their turn.
         address: IP address to listen on; 0.0.0.0 is every interface.
+        socket_path: A Unix socket to listen on, too; never with TLS.
+        credentials: For TLS; None: plaintext.
+        channel_arguments: gRPC's own settings, by name; they win over ours.
+        reflection: Whether to answer `grpc.reflection.v1alpha`, which tools like grpcurl ask.
 
     Returns:
         The server, started, and its port.
 
     Raises:
-        ServingError: The port is taken or not allowed.
+        ServingError: The port or the socket is taken or not allowed.
     """
+    ours: dict[str, int | str] = {
+        "grpc.so_reuseport": 0,  # or two servers would share a port, each with half the load
+        # No bound, as in TensorFlow Serving: a batch of pictures is large. Who should not be able
+        # to fill the memory must not reach the port.
+        "grpc.max_receive_message_length": -1,
+        "grpc.max_send_message_length": -1,
+    }
     server = grpc.server(
         ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
         handlers=[_Methods(handlers)],
-        options=[
-            ("grpc.so_reuseport", 0),  # or two servers would share a port, each with half the load
-            # No bound, as in TensorFlow Serving: a batch of pictures is large. Who should not be
-            # able to fill the memory must not reach the port.
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-        ],
+        options=list({**ours, **dict(channel_arguments)}.items()),
     )
     try:
-        bound = server.add_insecure_port(host_port(address, port))
+        where = host_port(address, port)
+        if credentials is None:
+            bound = server.add_insecure_port(where)
+        else:
+            bound = server.add_secure_port(where, credentials)
     except RuntimeError:
         bound = 0
     if not bound:
         raise _refused(address, port, "it is taken by another process, or not allowed")
+    if socket_path:
+        _listen_on_socket(server, socket_path)
+    if reflection:
+        enable_server_reflection([*_services(handlers), REFLECTION], server)
     server.start()
     return server, bound
+
+
+def tls_credentials(key: str, cert: str, ca: str, client_verify: bool) -> grpc.ServerCredentials:
+    """Credentials of an SSLConfig.
+
+    Args:
+        key: The server's private key, PEM.
+        cert: The server's certificate, then those it is signed with, PEM.
+        ca: Certificates to check clients' with, PEM; empty: none.
+        client_verify: Whether a client must have a certificate (mutual TLS).
+    """
+    return grpc.ssl_server_credentials(
+        [(key.encode(), cert.encode())], ca.encode() or None, client_verify
+    )
+
+
+def parse_channel_arguments(text: str) -> list[tuple[str, int | str]]:
+    """Reads `--grpc_channel_arguments`: `KEY=VALUE` between commas; numbers become integers.
+
+    Raises:
+        ConfigError: A part is no `KEY=VALUE`.
+    """
+    found: list[tuple[str, int | str]] = []
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or not key:
+            raise ConfigError(
+                f"--grpc_channel_arguments: {part!r} is no KEY=VALUE",
+                hint="Write, for instance, grpc.max_connection_age_ms=2000.",
+            )
+        found.append((key, int(value) if value.lstrip("-").isdigit() else value))
+    return found
+
+
+def _listen_on_socket(server: grpc.Server, path: str) -> None:
+    if Path(path).is_socket() and not _answers(path):
+        Path(path).unlink()  # left by a server that was killed
+    try:
+        bound = server.add_insecure_port(f"unix:{path}")
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise ServingError(
+            f"cannot listen on the socket {path}: it is taken, or its folder cannot be written",
+            hint="Choose another path with --grpc_socket_path.",
+        )
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def _services(handlers: Mapping[str, Handler]) -> list[str]:
+    return sorted({method.split("/")[1] for method in handlers})
 
 
 def check_port(port: int, address: str = "0.0.0.0") -> None:

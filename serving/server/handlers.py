@@ -28,6 +28,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import (
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
+from serving.server import reload
 from serving.server.calls import Call, Handler
 from serving.server.core import ServerCore
 from serving.server.loaded import Servable
@@ -51,6 +52,7 @@ def build_handlers(core: ServerCore, *, health: bool) -> dict[str, Handler]:
         "/tensorflow.serving.PredictionService/Predict": partial(predict, core),
         "/tensorflow.serving.PredictionService/GetModelMetadata": partial(get_model_metadata, core),
         "/tensorflow.serving.ModelService/GetModelStatus": partial(get_model_status, core),
+        reload.METHOD: partial(reload.reload_config, core),
     }
     if health:
         handlers["/grpc.health.v1.Health/Check"] = partial(check_health, core)

@@ -11,11 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+import grpc
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.server import config_files
 from serving.server.core import ServerCore, single_model
-from serving.server.grpc_front import host_port, start_grpc
+from serving.server.grpc_front import (
+    host_port,
+    parse_channel_arguments,
+    start_grpc,
+    tls_credentials,
+)
 from serving.server.handlers import build_handlers
 from serving.server.loaded import Servable, State
 from serving.server.options import ServerOptions
@@ -92,7 +98,14 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
     handlers = build_handlers(core, health=options.enable_grpc_healthcheck_service)
     # The port first: one that is taken should be told before a model has been loaded for nothing.
     server, port = start_grpc(
-        handlers, options.port, options.grpc_max_threads, options.bind_address
+        handlers,
+        options.port,
+        options.grpc_max_threads,
+        options.bind_address,
+        socket_path=options.grpc_socket_path,
+        credentials=_credentials(options),
+        channel_arguments=parse_channel_arguments(options.grpc_channel_arguments),
+        reflection=True,
     )
     running = RunningServer(port, core)
     running.stop_listening.append(lambda grace_s: server.stop(grace_s).wait())
@@ -109,6 +122,18 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
             running.stop(grace_s=0)
             raise
     return running
+
+
+def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
+    if not options.ssl_config_file:
+        return None
+    ssl = config_files.ssl_config(options.ssl_config_file)
+    if not (ssl.server_key and ssl.server_cert):
+        raise ConfigError(
+            "SSLConfig needs server_key and server_cert, PEM text in the file itself",
+            where=options.ssl_config_file,
+        )
+    return tls_credentials(ssl.server_key, ssl.server_cert, ssl.custom_ca, ssl.client_verify)
 
 
 def _model_config(options: ServerOptions) -> ModelServerConfig:
