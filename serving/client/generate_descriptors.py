@@ -1,7 +1,8 @@
 """Writes `protos.binpb`, the message definitions the client is built from.
 
-Run `python -m serving.client.generate_descriptors` after an update of TensorFlow or of
-tensorflow-serving-api; `--check` ends with code 1 when the committed file is stale.
+Run `python serving/client/generate_descriptors.py` (as a file: the package itself needs what it
+writes) after an update of TensorFlow or of tensorflow-serving-api; `--check` ends with code 1 when
+the committed file is stale.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from google.protobuf.descriptor import FileDescriptor
 PATH = Path(__file__).with_name("protos.binpb")
 _ROOTS = (
     "tensorflow_serving.apis.predict_pb2",
+    "tensorflow_serving.apis.classification_pb2",
+    "tensorflow_serving.apis.regression_pb2",
     "tensorflow_serving.apis.get_model_metadata_pb2",
     "tensorflow_serving.apis.get_model_status_pb2",
     "tensorflow.core.example.example_pb2",
@@ -52,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         if PATH.exists() and PATH.read_bytes() == fresh:
             return 0
         print(
-            f"{PATH.name} is stale: run `python -m serving.client.generate_descriptors`.",
+            f"{PATH.name} is stale: run `python serving/client/{Path(__file__).name}`.",
             file=sys.stderr,
         )
         return 1

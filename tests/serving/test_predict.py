@@ -165,9 +165,9 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("call", "code", "message"), ERRORS)
-def test_error_codes_and_messages(client: Client, call: tuple, code: str, message: str) -> None:
+def test_error_codes_and_messages(address: str, call: tuple, code: str, message: str) -> None:
     model, rows, options = call
-    with pytest.raises(RequestFailed) as caught:
+    with Client(address, check_inputs=False) as client, pytest.raises(RequestFailed) as caught:
         client.predict(model, rows, **options)
     assert caught.value.code == code
     assert caught.value.message.startswith(message)
