@@ -1,0 +1,170 @@
+"""Calls the handlers: on the event loop those that are cheap, in threads those that may block."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import partial
+from queue import SimpleQueue
+from typing import TypeAlias
+
+from serving.server.calls import Call, Handler
+from serving.server.h2.messages import decompressed
+from serving.server.h2.streams import Method, Stream
+from serving.server.status import Code, RequestError
+
+logger = logging.getLogger("assay.serving")
+
+Outcome: TypeAlias = "bytes | RequestError | None"
+"""The answer, or why there is none; None: nobody waits for it any more."""
+
+
+class Dispatcher:
+    """The handlers and the threads that run them, for all connections of a server.
+
+    A handler with the attribute `inline = True` (or a `functools.partial` of one) is called on the
+    event loop's thread: right for what takes tens of microseconds and never waits, such as a
+    lookup, or parsing a small request and putting it in a batch whose `Future` it returns. All else
+    runs in one of `threads` threads: that costs some 30 µs more (two changes of threads), and can
+    block nobody else's connection. A returned `Future` frees its thread at once. Compressed
+    requests always go to a thread, as small ones can become large.
+
+    A client that goes away does not cancel a `Future`: others may share the batch. Its result is
+    dropped.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        threads: int,
+        message_bytes: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.methods = {name: _method(handler) for name, handler in handlers.items()}
+        self._threads = threads
+        self._message_bytes = message_bytes
+        self._loop = loop
+        self._jobs: SimpleQueue[Stream | None] = SimpleQueue()
+        self._workers: list[threading.Thread] = []
+        self._finished: deque[tuple[Stream, Outcome]] = deque()
+        self._woken = False
+
+    def start(self, stream: Stream) -> None:
+        """Has a request handled; `Connection.complete` is called with its outcome.
+
+        Runs on the event loop's thread, as `complete` does, which may come before this returns.
+        """
+        assert stream.method is not None
+        stream.running = True
+        if stream.method.inline and not stream.compressed:
+            outcome = self._call(stream)
+            if not isinstance(outcome, Future):
+                stream.connection.complete(stream, outcome)
+            elif outcome.done():
+                stream.connection.complete(stream, _outcome(outcome))
+            else:
+                outcome.add_done_callback(partial(self._on_done, stream))
+            return
+        if len(self._workers) < self._threads and (not self._workers or self._jobs.qsize()):
+            name = f"h2-{len(self._workers)}"
+            worker = threading.Thread(target=self._work, name=name, daemon=True)
+            self._workers.append(worker)
+            worker.start()
+        self._jobs.put(stream)
+
+    def answer_now(self, stream: Stream, message: bytes) -> bytes:
+        """One message of a method that answers each.
+
+        Raises:
+            RequestError: What the handler raised.
+        """
+        stream.request = message
+        outcome = self._call(stream)
+        if isinstance(outcome, RequestError):
+            raise outcome
+        if not isinstance(outcome, bytes):
+            raise _internal()
+        return outcome
+
+    def stop(self, timeout_s: float) -> None:
+        """Ends the threads; one that is still in a handler after `timeout_s` is left alone."""
+        for _ in self._workers:
+            self._jobs.put(None)
+        until = time.monotonic() + timeout_s
+        for worker in self._workers:
+            worker.join(max(0.0, until - time.monotonic()))
+
+    def _work(self) -> None:
+        while (stream := self._jobs.get()) is not None:
+            outcome = self._call(stream)
+            if isinstance(outcome, Future):
+                outcome.add_done_callback(partial(self._on_done, stream))
+            else:
+                self._give_back(stream, outcome)
+            del stream, outcome  # or they would live until the next request
+
+    def _call(self, stream: Stream) -> Outcome | Future[bytes]:
+        request = stream.request
+        if request is None or stream.method is None:
+            return None  # reset, or past its deadline, while it waited
+        stream.request = None
+        try:
+            if stream.compressed:
+                request = decompressed(request, stream.head.encoding, self._message_bytes)
+            return stream.method.handler(request, Call(stream.deadline_s, stream.head.request_id))
+        except RequestError as error:
+            return error
+        except Exception:  # noqa: BLE001  # logged there
+            return _internal()
+
+    def _on_done(self, stream: Stream, future: Future[bytes]) -> None:
+        self._give_back(stream, _outcome(future))
+
+    def _give_back(self, stream: Stream, outcome: Outcome) -> None:
+        """From any thread. Many outcomes that come together wake the loop once."""
+        self._finished.append((stream, outcome))
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._collect)
+            except RuntimeError:  # the loop is closed: the server has stopped without waiting
+                logger.debug("an answer came after the server had stopped")
+
+    def _collect(self) -> None:
+        self._woken = False  # first: what is appended from here on wakes again
+        connections = set()
+        while self._finished:
+            stream, outcome = self._finished.popleft()
+            stream.connection.complete(stream, outcome)
+            connections.add(stream.connection)
+        for connection in connections:
+            connection.flush()
+
+
+def _method(handler: Handler) -> Method:
+    function = getattr(handler, "func", handler)
+
+    def marked(name: str) -> bool:
+        return bool(getattr(handler, name, False) or getattr(function, name, False))
+
+    return Method(handler, inline=marked("inline"), each_message=marked("each_message"))
+
+
+def _outcome(future: Future[bytes]) -> Outcome:
+    try:
+        return future.result()
+    except RequestError as error:
+        return error
+    except BaseException:  # noqa: BLE001  # logged there; CancelledError among them
+        return _internal()
+
+
+def _internal() -> RequestError:
+    """Call it where the exception is handled: it goes to the log."""
+    logger.exception("a request failed for a reason that is the server's")
+    return RequestError(Code.INTERNAL, "internal error; the server's log has the cause")
