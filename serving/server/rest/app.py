@@ -1,0 +1,202 @@
+"""The ASGI application: paths, bodies, timeouts and HTTP codes around the operations.
+
+Codes and CORS headers are those of http_server.cc and http_rest_api_util.cc of tensorflow/serving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from serving.server.calls import Call, Handler
+from serving.server.core import ServerCore
+from serving.server.rest.api import RestApi
+from serving.server.rest.bodies import BodyRefused, ClientGone, Receive, decoded, read_body
+from serving.server.rest.openapi import openapi_document
+from serving.server.rest.paths import Request, is_api, parse_path
+from serving.server.status import Code, RequestError
+
+logger = logging.getLogger("assay.serving")
+
+_T = TypeVar("_T")
+_JSON = b"application/json"
+_ORIGIN = re.compile(rb"https?://")
+_CORS_HEADERS = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"Content-Type"),
+]
+_HTTP_STATUS = {
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+
+App = Callable[[dict[str, Any], Receive, Callable[[dict[str, Any]], Awaitable[None]]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    body: bytes
+    content_type: bytes = _JSON
+    close: bool = False
+
+
+def build_app(
+    core: ServerCore,
+    handlers: Mapping[str, Handler],
+    *,
+    cors: bool = False,
+    timeout_s: float = 30.0,
+    max_body_bytes: int = 2**31 - 1,
+    metrics: Callable[[], bytes] | None = None,
+    metrics_path: str = "/monitoring/prometheus/metrics",
+    body_timeout_s: float = 60.0,
+) -> App:
+    """The REST API as an ASGI application.
+
+    Work that blocks is done on the event loop's default executor.
+
+    Args:
+        core: The models.
+        handlers: The gRPC handlers, by full method name. What is missing answers 501.
+        cors: Answer preflights, and let every origin read the answers.
+        timeout_s: How long a request may take once its body is there; then 504. 0: for ever.
+        max_body_bytes: The largest body, compressed or not; then 413.
+        metrics: The page of metrics in Prometheus' text format; None: there is none.
+        metrics_path: Its path.
+        body_timeout_s: How long a client may take to send a body; then 408.
+    """
+    api = RestApi(core, handlers)
+    # A probe is answered on the event loop: it must not wait for a thread that requests keep busy.
+    probes: dict[str, Callable[[], _Reply]] = {
+        "/healthz": lambda: _Reply(200, b'{"status": "ok"}\n'),
+        "/readyz": lambda: _readiness(core, api),
+    }
+    pages: dict[str, Callable[[], _Reply]] = {
+        "/openapi.json": lambda: _Reply(200, openapi_document(core)),
+    }
+    if metrics is not None:
+        page = metrics
+        pages[metrics_path] = lambda: _Reply(200, page(), b"text/plain")
+
+    async def answer(scope: dict[str, Any], receive: Receive) -> _Reply:
+        method, path = scope["method"], scope["raw_path"].decode("latin-1")
+        headers = dict(scope["headers"])
+        if path in probes or path in pages:
+            if method not in ("GET", "HEAD"):
+                return _error(405, f"Method {method} is not allowed for {path}")
+            return probes[path]() if path in probes else await _in_thread(pages[path])
+        # The C++ server matches the path with its query.
+        query = scope["query_string"].decode("latin-1")
+        path = f"{path}?{query}" if query else path
+        if not is_api(path):
+            return _error(404, f"Not found: {path}")
+        if cors and method == "OPTIONS":
+            return _preflight(headers)
+        request = parse_path(method, path)
+        body = b""
+        if method == "POST":
+            body = await read_body(receive, headers, max_body_bytes, body_timeout_s)
+        return await run(request, body, headers)
+
+    async def run(request: Request, body: bytes, headers: dict[bytes, bytes]) -> _Reply:
+        limit_s = timeout_s if timeout_s > 0 else None
+        call = Call(
+            None if limit_s is None else time.monotonic() + limit_s,
+            headers.get(b"x-request-id", b"").decode("latin-1"),
+        )
+
+        def work() -> bytes | tuple[Future[bytes], Callable[[bytes], bytes]]:
+            pending, finish = api.begin(request, decoded(body, headers, max_body_bytes), call)
+            # A second turn in the pool only where the handler has to wait for others.
+            return (pending, finish) if isinstance(pending, Future) else finish(pending)
+
+        try:
+            async with asyncio.timeout(limit_s):
+                result = await _in_thread(work)
+                if isinstance(result, tuple):
+                    pending, finish = result
+                    # Shielded: a future that is cancelled would surprise whoever is to set it.
+                    data = await asyncio.shield(asyncio.wrap_future(pending))
+                    result = await _in_thread(lambda: finish(data))
+        except TimeoutError:
+            raise RequestError(
+                Code.DEADLINE_EXCEEDED, "Timed out waiting for notification"
+            ) from None
+        return _Reply(200, result)
+
+    async def app(
+        scope: dict[str, Any],
+        receive: Receive,
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            reply = await answer(scope, receive)
+        except RequestError as error:
+            reply = _error(_HTTP_STATUS[error.code], error.message)
+        except BodyRefused as refusal:
+            reply = _error(refusal.status, refusal.message, close=True)
+        except ClientGone:
+            return
+        except asyncio.CancelledError:  # the server stops, and its grace is over
+            reply = _error(503, "the server is shutting down", close=True)
+        except Exception:
+            logger.exception("a request failed for a reason that is the server's")
+            reply = _error(500, "internal error; the server's log has the cause")
+        headers = [
+            (b"content-type", reply.content_type),
+            (b"content-length", str(len(reply.body)).encode()),
+        ]
+        if cors:
+            headers += _CORS_HEADERS
+        if reply.close:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    return app
+
+
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+def _readiness(core: ServerCore, api: RestApi) -> _Reply:
+    if core.available():
+        return _Reply(200, b'{"status": "ready"}\n')
+    missing = {"status": "not ready", "unavailable": api.unavailable()}
+    return _Reply(503, json.dumps(missing, indent=1).encode() + b"\n")
+
+
+def _preflight(headers: dict[bytes, bytes]) -> _Reply:
+    if _ORIGIN.search(headers.get(b"origin", b"")):
+        return _Reply(200, b"")
+    return _error(400, "Origin header is missing in CORS preflight")
+
+
+def _error(status: int, message: str, *, close: bool = False) -> _Reply:
+    return _Reply(status, json.dumps({"error": message}, indent=4).encode(), close=close)

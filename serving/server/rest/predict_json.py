@@ -1,0 +1,155 @@
+"""The JSON of a predict request to tensors (FillPredictRequestFromJson of json_tensor.cc)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from serving.server.rest.parsing import is_base64, value_text
+from serving.server.rest.values import fault, shape_of, tensor
+from serving.server.status import Code, RequestError, invalid_argument
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def read_tensors(
+    document: Mapping[str, Any], signature: str, dtypes: Mapping[str, int]
+) -> tuple[Arrays, bool]:
+    """Reads `instances` (rows) or `inputs` (columns).
+
+    Args:
+        document: The request.
+        signature: Its signature name; empty: none was sent.
+        dtypes: The signature's inputs: alias to DataType.
+
+    Returns:
+        Alias to array, and whether the request is in rows.
+
+    Raises:
+        RequestError: The request does not match the signature, or itself.
+    """
+    if not dtypes:
+        raise invalid_argument(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
+    if "instances" in document:
+        instances = document["instances"]
+        if "inputs" in document:
+            raise _format_error(
+                document,
+                "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to "
+                "exist ",
+            )
+        if not isinstance(instances, list):
+            raise _format_error(document, "Excepting 'instances' to be an list/array")
+        if not instances:
+            raise _format_error(document, "No values in 'instances' array")
+        return _from_rows(instances, dtypes), True
+    if "inputs" not in document:
+        raise invalid_argument("Missing 'inputs' or 'instances' key")
+    return _from_columns(document["inputs"], dtypes), False
+
+
+def _from_columns(inputs: Any, dtypes: Mapping[str, int]) -> Arrays:
+    if not _is_row_object(inputs):
+        if len(dtypes) > 1:
+            raise invalid_argument(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors "
+                "required as per tensorinfo_map"
+            )
+        inputs = {min(dtypes): inputs}
+    arrays = {}
+    for name, dtype in sorted(dtypes.items()):
+        if name not in inputs:
+            raise invalid_argument(f"Missing named input: {name} in 'inputs' object.")
+        array = tensor(inputs[name], dtype)
+        if array is None:
+            raise fault(inputs[name], dtype) or _unexplained()
+        arrays[name] = array
+    return arrays
+
+
+def _from_rows(instances: list[Any], dtypes: Mapping[str, int]) -> Arrays:
+    first = instances[0]
+    if not isinstance(first, dict) and len(dtypes) > 1:
+        raise invalid_argument(
+            "instances is a plain list, but expecting list of objects as multiple input tensors "
+            "required as per tensorinfo_map"
+        )
+    in_objects = _is_row_object(first)
+    arrays: dict[str, np.ndarray[Any, Any] | None] = {}
+    if in_objects:
+        names = dtypes.keys()
+        if all(_is_row_object(row) and row.keys() == names for row in instances):
+            for name, dtype in dtypes.items():
+                arrays[name] = tensor([row[name] for row in instances], dtype)
+    elif not any(map(_is_row_object, instances)):
+        name = min(dtypes)
+        arrays[name] = tensor(instances, dtypes[name])
+    whole = {name: array for name, array in arrays.items() if array is not None}
+    if not whole or len(whole) < len(arrays):
+        raise _row_fault(instances, in_objects, dtypes)
+    return whole
+
+
+def _row_fault(instances: list[Any], in_objects: bool, dtypes: Mapping[str, int]) -> RequestError:
+    """The first thing that is wrong with the rows, looked for as the C++ server does: by row."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index, row in enumerate(instances):
+        if in_objects is not _is_row_object(row):
+            expected, got = ("object", "list") if in_objects else ("value/list", "object")
+            return invalid_argument(
+                f"Expecting {expected} but got {got} at item {index} of input list"
+            )
+        columns = row if in_objects else {min(dtypes): row}
+        for name, value in columns.items():
+            found = _item_fault(name, value, dtypes, shapes)
+            if found:
+                key = f" key: {name}" if in_objects else ""
+                return invalid_argument(
+                    f"Failed to process element: {index}{key} of 'instances' list. Error: "
+                    f"{Code(found.code).name}: {found.message}"
+                )
+        if columns.keys() != dtypes.keys() and in_objects:
+            return invalid_argument(
+                f"Failed to process element: {index} of 'instances' list. JSON object: "
+                f"{value_text(row)} keys must be equal to: {','.join(sorted(dtypes))}"
+            )
+    return _unexplained()
+
+
+def _item_fault(
+    name: str, value: Any, dtypes: Mapping[str, int], shapes: dict[str, tuple[int, ...]]
+) -> RequestError | None:
+    if name not in dtypes:
+        return invalid_argument(f"JSON object: does not have named input: {name}")
+    found = fault(value, dtypes[name])
+    if found:
+        return found
+    shape = shape_of(value)
+    expected = shapes.setdefault(name, shape)
+    size, expected_size = int(np.prod(shape)), int(np.prod(expected))
+    if size != expected_size:
+        return invalid_argument(f"Expecting tensor size: {expected_size} but got: {size}")
+    if shape != expected:
+        return invalid_argument(
+            f"Expecting shape {_shape_text(expected)} but got: {_shape_text(shape)}"
+        )
+    return None
+
+
+def _is_row_object(value: Any) -> bool:
+    return isinstance(value, dict) and not is_base64(value)
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _format_error(document: Mapping[str, Any], message: str) -> RequestError:
+    return invalid_argument(f"JSON Value: {value_text(document)} {message}")
+
+
+def _unexplained() -> RequestError:
+    # 65 or more dimensions over all rows, each row within the bound.
+    return invalid_argument("the request has more dimensions than a tensor can have")
