@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """What a transport knows of a request beside its bytes.
+    """What is known of a request beside its bytes.
 
     Attributes:
         deadline_s: When the client stops waiting, in `time.monotonic()` seconds; None: never.
         request_id: The client's `x-request-id`, for the log; empty: it sent none.
+        entrypoint: How it came.
+        model_name: Which model it asks for, once the handler has read it.
     """
 
     deadline_s: float | None = None
     request_id: str = ""
+    entrypoint: Literal["GRPC", "REST"] = "GRPC"
+    model_name: str = ""
 
 
 Handler: TypeAlias = Callable[[bytes, Call], "bytes | Future[bytes]"]

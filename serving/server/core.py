@@ -5,6 +5,7 @@ Semantics, codes and messages of server_core.cc (tensorflow/serving).
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -28,7 +29,7 @@ class ServerCore:
     """Models by name. Its methods may be called from any thread.
 
     Args:
-        load: Loads the version in a folder.
+        load: Loads a version, given the model's name and the version's folder.
         retries: Of loads that fail.
         load_threads: Models loaded at the same time; 0: one after the other.
         allow_labels_for_unavailable: Lets a label that is new name a version not yet loaded
@@ -37,7 +38,7 @@ class ServerCore:
 
     def __init__(
         self,
-        load: Callable[[Path], Servable],
+        load: Callable[[str, Path], Servable],
         *,
         retries: Retries | None = None,
         load_threads: int = 0,
@@ -202,7 +203,8 @@ class ServerCore:
             policy, base_path = from_proto(model.model_version_policy), Path(model.base_path)
             served = self._models.get(model.name)
             if served is None:
-                served = ServedModel(model.name, base_path, self._load, policy, self._retries)
+                load = functools.partial(self._load, model.name)
+                served = ServedModel(model.name, base_path, load, policy, self._retries)
             served.base_path, served.policy = base_path, policy
             kept[model.name] = served
         gone = [served for name, served in self._models.items() if name not in kept]

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 
 import grpc
@@ -23,9 +22,11 @@ from serving.server.grpc_front import (
     tls_credentials,
 )
 from serving.server.handlers import build_handlers
-from serving.server.loaded import Servable, State
+from serving.server.loaded import State
+from serving.server.loading import loader
+from serving.server.metrics import Metrics
+from serving.server.observe import observed
 from serving.server.options import ServerOptions
-from serving.server.saved_model import LoadOptions, load
 from serving.server.status import RequestError
 from serving.server.versions import Retries, failure_text
 from tfx_pipeline.errors import ConfigError, ServingError
@@ -83,8 +84,9 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
         ServingError: The port is taken, or (when waiting) a model could not be loaded in time.
     """
     config = _model_config(options)
+    metrics = Metrics()
     core = ServerCore(
-        _loader(options),
+        loader(options, metrics),
         retries=Retries(options.max_num_load_retries, options.load_retry_interval_micros / 1e6),
         load_threads=options.num_load_threads,
         allow_labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
@@ -96,6 +98,7 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
             error.message, where=options.model_config_file, hint="Mend the list of models."
         ) from error
     handlers = build_handlers(core, health=options.enable_grpc_healthcheck_service)
+    handlers = observed(handlers, metrics)
     # The port first: one that is taken should be told before a model has been loaded for nothing.
     server, port = start_grpc(
         handlers,
@@ -140,20 +143,6 @@ def _model_config(options: ServerOptions) -> ModelServerConfig:
     if options.is_single_model:
         return single_model(options.model_name, os.path.abspath(options.model_base_path))
     return config_files.model_server_config(options.model_config_file)
-
-
-def _loader(options: ServerOptions) -> Callable[[Path], Servable]:
-    session = config_files.session_config
-    file = options.tensorflow_session_config_file
-    chosen = LoadOptions(
-        tags=tuple(options.saved_model_tags.split(",")),
-        session_config=session(file) if file else None,
-        intra_op_threads=options.tensorflow_intra_op_parallelism
-        or options.tensorflow_session_parallelism,
-        inter_op_threads=options.tensorflow_inter_op_parallelism
-        or options.tensorflow_session_parallelism,
-    )
-    return lambda path: load(path, chosen)
 
 
 def _poll(core: ServerCore, options: ServerOptions, stopping: threading.Event) -> None:

@@ -10,14 +10,18 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from serving.server import saved_model
 from serving.server.core import ServerCore
 from serving.server.loaded import State
-from serving.server.saved_model import load
 from serving.server.status import Code, RequestError
 from serving.server.versions import Retries, ServedModel
 
 X = {"x": np.ones((1, 3), np.float32)}
 Push = Callable[..., Path]
+
+
+def load(name: str, path: Path) -> saved_model.SavedModel:
+    return saved_model.load(path)
 
 
 def config(*models: str) -> ModelServerConfig:
