@@ -65,12 +65,14 @@ class Connection:
             unless they were told to permit it.
         max_message_bytes: The largest request and answer; None sets no bound.
         headers: Sent with every request, for instance `authorization` (over gRPC in lower case).
+        own_socket: gRPC's channels to one address share a socket; whether this one shall not.
     """
 
     tls: Tls | None = None
     keepalive_s: float | None = None
     max_message_bytes: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    own_socket: bool = False
 
 
 def pauses() -> Iterator[float]:

@@ -47,6 +47,8 @@ def open_channel(grpc_module: Any, address: str, connection: Connection) -> Any:
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.enable_retries", 0),  # or gRPC would try again beside us
     ]
+    if connection.own_socket:
+        options.append(("grpc.use_local_subchannel_pool", 1))
     if connection.keepalive_s is not None:
         options += [
             ("grpc.keepalive_time_ms", int(1000 * connection.keepalive_s)),

@@ -61,7 +61,7 @@ class HttpPool:
         self._port = _port(url, address)
         self._prefix = url.path.rstrip("/")
         self._connection = connection
-        self._context = _tls_context(connection.tls or Tls()) if is_tls else None
+        self._context = tls_context(connection.tls or Tls()) if is_tls else None
         self._idle: deque[http.client.HTTPConnection] = deque()
 
     def request(self, path: str, body: bytes, deadline: float) -> Answer:
@@ -174,7 +174,12 @@ def _port(url: Any, address: str) -> int:
         raise ConfigError(f"{address} has no valid port", hint="Write http://host:8501.") from None
 
 
-def _tls_context(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """The standard library's form of a `Tls`.
+
+    Raises:
+        ConfigError: A file cannot be read, or is not what it should be.
+    """
     for path in (tls.root_certificates, tls.certificate, tls.private_key):
         tls.read(path)  # tells which file cannot be read
     try:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from serving import cli_bench, cli_models
 from tfx_pipeline.cli import check, demo, run, runs, serving
 from tfx_pipeline.doctor import command as doctor
 from tfx_pipeline.errors import INTERRUPTED_EXIT_CODE, AssayError
@@ -40,6 +41,8 @@ for command in (
     runs.diff,
     serving.serve,
     serving.predict,
+    cli_models.models,
+    cli_bench.bench,
     doctor.doctor,
     check.schema,
 ):

@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serving import cli as commands
+from serving import cli_predict
+from serving.cli_connect import (
+    RestOption,
+    TimeoutOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TlsNameOption,
+    TlsOption,
+    tls_options,
+)
 
 if TYPE_CHECKING:
     from serving.rows import CsvFormat
@@ -57,7 +68,10 @@ def serve(
 def predict(
     rows: Annotated[str, typer.Argument(help="CSV, JSON or JSON lines file; - reads stdin.")],
     model: Annotated[str, typer.Option(help="The model's name.")] = "",
-    address: Annotated[str, typer.Option(help="The server's host:port.")] = "localhost:8500",
+    address: Annotated[
+        str, typer.Option(help="host:port for gRPC, http://host:port for REST.")
+    ] = "localhost:8500",
+    rest: RestOption = False,
     model_dir: Annotated[
         str, typer.Option(help="Folder the model was pushed to; tells the columns' kinds.")
     ] = "",
@@ -67,10 +81,20 @@ def predict(
         typer.Option(help="COLUMN=int|float|bytes, may be repeated.", metavar="KIND"),
     ] = None,
     signature: Annotated[str, typer.Option(help="The signature to run.")] = "serving_default",
-    version: Annotated[int, typer.Option(help="Model version; 0 asks for the latest.")] = 0,
+    version: Annotated[
+        int,
+        typer.Option("--model-version", "--version", help="Model version; 0 asks for the latest."),
+    ] = 0,
+    label: Annotated[str, typer.Option(help="Version label, in place of a version.")] = "",
+    batch_size: Annotated[int, typer.Option(help="Rows a request.")] = cli_predict.ROWS_A_REQUEST,
     limit: Annotated[int, typer.Option(help="Send only the first rows; 0 sends all.")] = 0,
-    timeout: Annotated[float, typer.Option(help="Seconds a request may take.")] = 10.0,
+    timeout: TimeoutOption = 10.0,
     output: Annotated[str, typer.Option(help="table, json (a line a row) or csv.")] = "table",
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = "",
+    tls_cert: TlsCertOption = "",
+    tls_key: TlsKeyOption = "",
+    tls_name: TlsNameOption = "",
 ) -> None:
     """Send rows to a model server and print its predictions."""
     csv_format = None
@@ -80,14 +104,18 @@ def predict(
             model_dir = model_dir or str(pipeline.push_dir)
             model = model or pipeline.model_name
             csv_format = _csv_format(pipeline)
-    commands.predict(
+    cli_predict.predict(
         rows=rows,
         model=model or "default",
         address=address,
+        rest=rest,
+        tls=tls_options(tls, tls_ca, tls_cert, tls_key, tls_name),
         model_dir=model_dir,
         kinds=kinds,
         signature=signature,
         version=version,
+        label=label,
+        batch_size=batch_size,
         limit=limit,
         timeout=timeout,
         output=output,

@@ -1,0 +1,1 @@
+"""Loads a model server and measures its answers: rate, latency percentiles, errors."""
