@@ -9,7 +9,17 @@ from setuptools import find_packages, setup
 
 TENSORFLOW = "tensorflow>=2.19,<2.22"
 CLIENT = ["grpcio>=1.64,<2", "protobuf>=5.29,<7", "numpy>=1.26,<3"]
-SERVING = [*CLIENT, TENSORFLOW]
+SERVING = [
+    *CLIENT,
+    TENSORFLOW,
+    "tensorflow-serving-api>=2.19.1,<2.22",
+    "ai-edge-litert>=2",
+    "grpcio-reflection>=1.64,<2",
+    "hpack>=4",
+    "httptools>=0.6",
+    "uvicorn>=0.30",
+    "uvloop>=0.19",
+]
 PIPELINE = [
     *SERVING,
     "tf_keras>=2.19,<2.22",
@@ -17,7 +27,6 @@ PIPELINE = [
     "tensorflow-transform>=1.21,<1.22",
     "tensorflow-model-analysis>=0.52,<0.53",
     "tensorflow-model-optimization>=0.8.1,<0.9",
-    "tensorflow-serving-api>=2.19.1,<2.22",
     "keras-tuner>=1.4.8,<2",
     "apache-beam>=2.60,<3",
     "tensorboard>=2.19,<2.22",

@@ -1,4 +1,4 @@
-"""Prints the part of requirements/lock.txt that an extra of setup.py, or one package, needs.
+"""Prints the part of requirements/lock.txt that an extra of setup.py needs.
 
 An image that only serves installs a fifth of the lock, with the lock's versions and hashes. Which
 package needs which is in the lock itself: uv notes behind each pin whom it came via. So this needs
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -68,7 +69,8 @@ def needed(pins: dict[str, Pin], roots: Iterable[str]) -> list[str]:
 def requirements_of(setup: Path, extra: str) -> list[str]:
     """What setup.py asks for with an extra."""
     said: dict[str, Any] = {}
-    with mock.patch("setuptools.setup", said.update), mock.patch.object(sys, "argv", [str(setup)]):
+    listens = SimpleNamespace(setup=said.update, find_packages=lambda **_: [])
+    with mock.patch.dict(sys.modules, {"setuptools": listens}):
         runpy.run_path(str(setup))
     if extra not in said["extras_require"]:
         raise SystemExit(f"{setup} has no extra {extra!r}")
@@ -77,14 +79,11 @@ def requirements_of(setup: Path, extra: str) -> list[str]:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("extra", help="serving, for instance")
     parser.add_argument("--lock", type=Path, default=Path("requirements/lock.txt"))
     parser.add_argument("--setup", type=Path, default=Path("setup.py"))
-    parser.add_argument("--extra", action="append", default=[])
-    parser.add_argument("--package", action="append", default=[])
     asked = parser.parse_args(arguments)
-    roots = list(asked.package)
-    for extra in asked.extra:
-        roots += requirements_of(asked.setup, extra)
+    roots = requirements_of(asked.setup, asked.extra)
     pins = read_lock(asked.lock.read_text())
     for name in needed(pins, roots):
         print("\n".join(pins[name].lines))

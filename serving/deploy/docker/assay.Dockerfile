@@ -5,23 +5,23 @@
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore \
+    UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/assay
 WORKDIR /src
-# What is locked changes less often than the source: its layer is built first, and kept.
-COPY setup.py requirements/lock.txt tools/lock_subset.py ./
-RUN python lock_subset.py --lock lock.txt --package setuptools > build.txt \
-    && pip install --require-hashes --no-deps -r build.txt \
-    && python lock_subset.py --lock lock.txt --extra serving > serving.txt \
-    && python -m venv --without-pip /opt/assay \
-    && pip --python /opt/assay/bin/python install --require-hashes --no-deps -r serving.txt
+# uv as `make` does it: pip refuses a pin of the lock (the backport that ai-edge-litert asks for is
+# declared for older Pythons). What is locked changes less often than the source, so its layer comes
+# first and is kept.
+COPY setup.py requirements/bootstrap.txt requirements/lock.txt tools/lock_subset.py ./
+RUN pip install --require-hashes -r bootstrap.txt \
+    && python lock_subset.py serving --lock lock.txt > serving.txt \
+    && uv venv --python "$(command -v python)" "$VIRTUAL_ENV" \
+    && uv pip install --require-hashes --no-deps -r serving.txt
 COPY pyproject.toml ./
 COPY transform transform
 COPY trainer trainer
 COPY tfx_pipeline tfx_pipeline
 COPY serving serving
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
-    && pip --python /opt/assay/bin/python install --no-deps --no-index wheels/*.whl \
-    && pip --python /opt/assay/bin/python check
+RUN uv pip install --no-deps --no-build-isolation . && uv pip check
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/assay /opt/assay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import http.server
 import importlib.metadata
 import os
@@ -215,7 +216,7 @@ def names(lock: str) -> set[str]:
 @pytest.mark.parametrize("extra", ["client", "serving"])
 def test_the_extras_part_of_the_lock_is_complete(repository: Path, extra: str) -> None:
     """Complete by what the installed packages say of themselves."""
-    part = names(lock_subset(repository, "--extra", extra))
+    part = names(lock_subset(repository, extra))
     for package in part:
         for text in importlib.metadata.requires(package) or []:
             requirement = Requirement(text)
@@ -224,30 +225,63 @@ def test_the_extras_part_of_the_lock_is_complete(repository: Path, extra: str) -
 
 
 def test_the_servers_part_has_tensorflow_and_no_tfx(repository: Path) -> None:
-    part = names(lock_subset(repository, "--extra", "serving"))
+    part = names(lock_subset(repository, "serving"))
     assert {"tensorflow", "grpcio", "protobuf", "numpy"} <= part
     assert not {"tfx", "tensorflow-transform", "apache-beam", "pytest"} & part
-    assert "tensorflow" not in names(lock_subset(repository, "--extra", "client"))
+    assert "tensorflow" not in names(lock_subset(repository, "client"))
+
+
+def imported(file: Path) -> set[str]:
+    """The packages that a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return {name.split(".")[0] for name in found}
+
+
+def test_the_servers_part_has_all_that_the_server_imports(repository: Path) -> None:
+    part = names(lock_subset(repository, "serving"))
+    ours = {"serving", "transform", "trainer", "tfx_pipeline"}
+    shared = {"google"}  # a namespace of many distributions; of protobuf, here
+    distributions = importlib.metadata.packages_distributions()
+    for file in [*(repository / "serving").rglob("*.py"), repository / "tfx_pipeline/errors.py"]:
+        for package in imported(file) - set(sys.stdlib_module_names) - ours - shared:
+            providers = {canonicalize_name(name) for name in distributions[package]}
+            assert providers & part, f"{file} imports {package}: add {providers} to setup.py"
 
 
 def test_the_part_keeps_versions_and_hashes(repository: Path) -> None:
-    part = lock_subset(repository, "--package", "setuptools")
-    assert len(names(part)) == 1
-    assert "--hash=sha256:" in part
-    assert part.rstrip() in (repository / "requirements" / "lock.txt").read_text()
+    lock = (repository / "requirements" / "lock.txt").read_text()
+    pins = [f"{pin}\n" for pin in re.split(r"\n(?=\S)", lock_subset(repository, "client").rstrip())]
+    assert len(pins) > 3
+    for pin in pins:
+        assert "--hash=sha256:" in pin
+        assert f"\n{pin}" in lock
 
 
-def test_what_the_lock_does_not_have_is_named(repository: Path) -> None:
-    command = [sys.executable, "tools/lock_subset.py", "--package", "no-such-package"]
+def test_an_extra_that_is_not_there_is_named(repository: Path) -> None:
+    command = [sys.executable, "tools/lock_subset.py", "no-such"]
     run = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert run.returncode == 1
-    assert "the lock has no no-such-package" in run.stderr
+    assert "setup.py has no extra 'no-such'" in run.stderr
 
 
-def test_the_dockerfile_asks_for_extras_that_exist(repository: Path, deploy: Path) -> None:
+def test_what_the_lock_lacks_is_named(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "lock.txt").write_text("numpy==2.4.6 \\\n    --hash=sha256:00\n    # via -r x\n")
+    command = [sys.executable, "tools/lock_subset.py", "client", f"--lock={tmp_path / 'lock.txt'}"]
+    run = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "the lock has no grpcio" in run.stderr
+
+
+def test_the_dockerfile_installs_what_is_locked(deploy: Path) -> None:
     runs = [
         rest for name, rest in instructions(deploy / "docker" / "assay.Dockerfile") if name == "RUN"
     ]
     words = shlex.split(" ".join(runs))
-    assert words[words.index("--extra") + 1] == "serving"
+    assert words[words.index("lock_subset.py") + 1] == "serving"
     assert words.count("--require-hashes") == 2
+    assert words.count("--no-deps") == 2
