@@ -126,6 +126,7 @@ def build_app(
         call = Call(
             None if limit_s is None else time.monotonic() + limit_s,
             headers.get(b"x-request-id", b"").decode("latin-1"),
+            entrypoint="REST",
         )
 
         def work() -> bytes | tuple[Future[bytes], Callable[[bytes], bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,7 +87,7 @@ def rest_core(
         config.model_config_list.config.add(
             name=name, base_path=str(folder / name), model_platform="tensorflow"
         )
-    core = ServerCore(load)
+    core = ServerCore(lambda _, path: load(path))
     core.configure(config)
     config.model_config_list.config[0].version_labels["stable"] = 7
     core.configure(config)
@@ -144,6 +145,6 @@ def post(http: httpx.Client) -> Callable[..., httpx.Response]:
     """Posts JSON to a model: `post("kinds", "predict", {...})`."""
 
     def send(model: str, operation: str, document: Any) -> httpx.Response:
-        return http.post(f"/v1/models/{model}:{operation}", json=document)
+        return http.post(f"/v1/models/{model}:{operation}", content=json.dumps(document))
 
     return send

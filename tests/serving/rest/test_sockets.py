@@ -1,0 +1,434 @@
+"""What a REST port does about time, size, slow and broken clients, TLS, and when it is stopped."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+
+from serving.server.calls import Call
+from serving.server.rest import RestServer
+from serving.server.rest.server import start_rest, tls_context
+from serving.server.status import Code, RequestError
+from tfx_pipeline.errors import ServingError
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+PATH = "/v1/models/kinds:predict"
+BODY = b'{"inputs": [[1, 2]]}'
+
+
+@contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        yield connection
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, Any], bool]:
+    """The status, the JSON, and whether the server closed the connection."""
+    response = b""
+    while b"\r\n\r\n" not in response:
+        received = connection.recv(65536)
+        if not received:
+            break
+        response += received
+    head, _, body = response.partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    length = next(int(line[15:]) for line in lines if line.startswith("content-length:"))
+    while len(body) < length:
+        body += connection.recv(65536)
+    return int(lines[0].split()[1]), json.loads(body), "connection: close" in lines
+
+
+def request(headers: str = "", body: bytes = BODY) -> bytes:
+    return (
+        f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def blocking(release: threading.Event, started: threading.Event | None = None) -> Any:
+    """A Predict handler that waits."""
+
+    def handler(data: bytes, call: Call) -> bytes:
+        if started:
+            started.set()
+        release.wait(30)
+        raise RequestError(Code.UNAVAILABLE, "released")
+
+    return handler
+
+
+def send(url: str, **settings: Any) -> httpx.Response:
+    return httpx.post(url + PATH, content=BODY, trust_env=False, timeout=30, **settings)
+
+
+def test_gzip(http: httpx.Client) -> None:
+    body = gzip.compress(BODY)
+    headers = {"Content-Encoding": "gzip"}
+    assert http.post(PATH, content=body, headers=headers).json() == {"outputs": [3.0]}
+    members = gzip.compress(BODY[:5]) + gzip.compress(BODY[5:])
+    assert http.post(PATH, content=members, headers=headers).json() == {"outputs": [3.0]}
+
+
+@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(BODY)[:-9]])
+def test_what_is_no_gzip(http: httpx.Client, body: bytes) -> None:
+    response = http.post(PATH, content=body, headers={"Content-Encoding": "gzip"})
+    assert response.status_code == 400
+    assert response.json() == {"error": "the request's body is no valid gzip data"}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_gzip_bomb(http: httpx.Client, count: int) -> None:
+    body = gzip.compress(b" " * (2**21 // count)) * count
+    response = http.post(PATH, content=body, headers={"Content-Encoding": "gzip"})
+    assert response.status_code == 413
+    assert response.json() == {"error": "the request's body is larger than 1048576 bytes"}
+    assert http.get("/healthz").status_code == 200
+
+
+def test_a_huge_content_length_is_refused_before_the_body(rest_server: RestServer) -> None:
+    with connected(rest_server.port) as connection:
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        connection.sendall(f"{head}Content-Length: 1000000000\r\n\r\n".encode())
+        status, document, closed = answer(connection)
+        assert (status, closed) == (413, True)
+        assert document == {"error": "the request's body is larger than 1048576 bytes"}
+        assert connection.recv(1) == b""
+
+
+def test_a_chunked_body_is_bounded_too(http: httpx.Client, rest_server: RestServer) -> None:
+    assert http.post(PATH, content=iter([BODY[:4], BODY[4:]])).json() == {"outputs": [3.0]}
+    with connected(rest_server.port) as connection:
+        connection.sendall(
+            f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        connection.sendall(b"100001\r\n" + b" " * 0x100001 + b"\r\n")
+        assert answer(connection)[0] == 413
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "1\r\nContent-Length: 2", "9" * 30])
+def test_a_content_length_that_is_none(rest_server: RestServer, length: str) -> None:
+    with connected(rest_server.port) as connection:
+        connection.sendall(
+            f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+        )
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+        assert connection.recv(1) == b""
+
+
+def test_a_body_that_stops_half_way(start) -> None:
+    server, url = start(body_timeout_s=0.2)
+    with connected(server.port) as connection:
+        connection.sendall(request()[:-5])
+        status, document, closed = answer(connection)
+        assert (status, closed) == (408, True)
+        assert document == {"error": "the request's body took more than 0.2 s"}
+        assert connection.recv(1) == b""
+    assert send(url).json() == {"outputs": [3.0]}
+
+
+def test_a_client_that_leaves_half_way(start) -> None:
+    server, url = start()
+    for _ in range(20):
+        with connected(server.port) as connection:
+            connection.sendall(request()[:-5])
+    assert send(url).json() == {"outputs": [3.0]}
+
+
+def test_a_body_byte_by_byte(rest_server: RestServer) -> None:
+    with connected(rest_server.port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in request():
+            connection.sendall(bytes([byte]))
+        assert answer(connection)[:2] == (200, {"outputs": [3.0]})
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nA: "])
+def test_a_head_that_does_not_come(start, sent: bytes) -> None:
+    server, url = start(server={"timeout_s": 0.2})
+    with connected(server.port) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1) == b""
+    assert send(url).status_code == 200
+
+
+def test_a_connection_is_used_again_and_closed_when_idle(start) -> None:
+    server, _ = start(server={"timeout_s": 0.2})
+    with connected(server.port) as connection:
+        for _ in range(3):
+            connection.sendall(request())
+            assert answer(connection) == (200, {"outputs": [3.0]}, False)
+        assert connection.recv(1) == b""
+
+
+def test_a_slow_answer_outlasts_the_timeout_of_heads(start) -> None:
+    release = threading.Event()
+    server, _ = start(methods={PREDICT: blocking(release)}, server={"timeout_s": 0.1})
+    with connected(server.port) as connection:
+        connection.sendall(request())
+        threading.Timer(0.4, release.set).start()
+        assert answer(connection)[:2] == (503, {"error": "released"})
+
+
+def test_a_head_without_end(rest_server: RestServer) -> None:
+    with connected(rest_server.port) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nA: " + b"b" * 70_000)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\x02\x00\x01\x00\x01", b"\0" * 100, b"GET /\xff HTTP/1.1\r\n\r\n"]
+)
+def test_what_is_no_http(rest_server: RestServer, sent: bytes) -> None:
+    with connected(rest_server.port) as connection:
+        connection.sendall(sent)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+
+
+def test_many_idle_connections(rest_server: RestServer, http: httpx.Client) -> None:
+    idle = [socket.create_connection(("127.0.0.1", rest_server.port)) for _ in range(300)]
+    try:
+        assert http.post(PATH, content=BODY).json() == {"outputs": [3.0]}
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_pipelined_requests(rest_server: RestServer) -> None:
+    with connected(rest_server.port) as connection:
+        connection.sendall(request("Connection: keep-alive\r\n") + request("Connection: close\r\n"))
+        response = b""
+        while received := connection.recv(65536):
+            response += received
+        assert response.count(b'"outputs": [3.0]') == 2
+
+
+def test_a_request_past_its_time(start) -> None:
+    release = threading.Event()
+    _, url = start(methods={PREDICT: blocking(release)}, timeout_s=0.2, server={"threads": 1})
+    try:
+        for _ in range(2):  # the second waits for the one thread
+            response = send(url)
+            assert response.status_code == 504
+            assert response.json() == {"error": "Timed out waiting for notification"}
+        # Probes do not wait for a thread.
+        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+    finally:
+        release.set()
+
+
+def test_the_handler_knows_deadline_and_request_id(start, handlers: dict[str, Any]) -> None:
+    calls = []
+
+    def handler(data: bytes, call: Call) -> bytes:
+        calls.append((call, time.monotonic(), PredictRequest.FromString(data)))
+        return handlers[PREDICT](data, call)
+
+    _, url = start(methods={PREDICT: handler}, timeout_s=20)
+    assert send(url, headers={"X-Request-Id": "r-1"}).status_code == 200
+    ((call, now, message),) = calls
+    assert 0 < call.deadline_s - now <= 20
+    assert (call.request_id, call.entrypoint) == ("r-1", "REST")
+    assert message.model_spec.name == "kinds"
+    _, url = start(methods={PREDICT: handler}, timeout_s=0)
+    assert send(url).status_code == 200
+    assert calls[-1][0].deadline_s is None
+
+
+@pytest.mark.parametrize("timeout_s", [0.2, 20])
+def test_a_handler_may_answer_later(start, handlers: dict[str, Any], timeout_s: float) -> None:
+    pending: list[tuple[Future[bytes], bytes]] = []
+    asked = threading.Event()
+
+    def handler(data: bytes, call: Call) -> Future[bytes]:
+        pending.append((Future(), handlers[PREDICT](data, call)))
+        asked.set()
+        return pending[-1][0]
+
+    def settle() -> None:
+        asked.wait(20)
+        future, data = pending[0]
+        future.set_result(data)
+
+    _, url = start(methods={PREDICT: handler}, timeout_s=timeout_s)
+    if timeout_s < 1:
+        assert send(url).status_code == 504
+        settle()  # a batch that comes too late can still be set
+    else:
+        threading.Thread(target=settle).start()
+        assert send(url).json() == {"outputs": [3.0]}
+
+
+def test_a_future_may_fail(start) -> None:
+    future: Future[bytes] = Future()
+    future.set_exception(RequestError(Code.RESOURCE_EXHAUSTED, "the queue is full"))
+    _, url = start(methods={PREDICT: lambda data, call: future})
+    response = send(url)
+    assert (response.status_code, response.json()) == (429, {"error": "the queue is full"})
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (Code.CANCELLED, 499),
+        (Code.UNKNOWN, 500),
+        (Code.INVALID_ARGUMENT, 400),
+        (Code.DEADLINE_EXCEEDED, 504),
+        (Code.NOT_FOUND, 404),
+        (Code.ALREADY_EXISTS, 409),
+        (Code.PERMISSION_DENIED, 403),
+        (Code.RESOURCE_EXHAUSTED, 429),
+        (Code.FAILED_PRECONDITION, 400),
+        (Code.ABORTED, 409),
+        (Code.OUT_OF_RANGE, 400),
+        (Code.UNIMPLEMENTED, 501),
+        (Code.INTERNAL, 500),
+        (Code.UNAVAILABLE, 503),
+        (Code.DATA_LOSS, 500),
+        (Code.UNAUTHENTICATED, 401),
+    ],
+)
+def test_every_code_has_its_status(start, code: Code, status: int) -> None:
+    def handler(data: bytes, call: Call) -> bytes:
+        raise RequestError(code, 'said "so"\n')
+
+    _, url = start(methods={PREDICT: handler})
+    response = send(url)
+    assert (response.status_code, response.json()) == (status, {"error": 'said "so"\n'})
+
+
+def test_a_handler_that_breaks(start, caplog: pytest.LogCaptureFixture) -> None:
+    def handler(data: bytes, call: Call) -> bytes:
+        raise ZeroDivisionError
+
+    _, url = start(methods={PREDICT: handler})
+    response = send(url)
+    assert response.status_code == 500
+    assert response.json() == {"error": "internal error; the server's log has the cause"}
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_stop_lets_running_requests_finish(start, handlers: dict[str, Any]) -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def handler(data: bytes, call: Call) -> bytes:
+        started.set()
+        release.wait(30)
+        return handlers[PREDICT](data, call)
+
+    server, _ = start(methods={PREDICT: handler})
+    with connected(server.port) as idle, connected(server.port) as busy:
+        busy.sendall(request())
+        started.wait(20)
+        stopping = threading.Thread(target=server.stop, args=(20,))
+        stopping.start()
+        assert idle.recv(1) == b""  # it stops to accept, and idle connections close
+        release.set()
+        assert answer(busy)[1] == {"outputs": [3.0]}
+        stopping.join(20)
+        assert not stopping.is_alive()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port))
+
+
+def test_stop_waits_no_longer_than_its_grace(start) -> None:
+    started, release = threading.Event(), threading.Event()
+    server, _ = start(methods={PREDICT: blocking(release, started)})
+    try:
+        with connected(server.port) as connection, connected(server.port) as half:
+            half.sendall(request()[:-5])
+            connection.sendall(request())
+            started.wait(20)
+            server.stop(0.1)
+            document = {"error": "the server is shutting down"}
+            assert answer(connection) == (503, document, True)
+    finally:
+        release.set()
+
+
+def test_a_port_that_is_taken(rest_server: RestServer) -> None:
+    with pytest.raises(ServingError, match=f"cannot listen on port {rest_server.port} of") as error:
+        start_rest(lambda *_: None, rest_server.port, "127.0.0.1", threads=1)
+    assert "--rest_api_port" in str(error.value.hint)
+
+
+def test_ipv6(rest_core: Any, handlers: dict[str, Any]) -> None:
+    from serving.server.rest import build_app
+
+    server = start_rest(build_app(rest_core, handlers), 0, "::1", threads=1)
+    try:
+        assert send(f"http://[::1]:{server.port}").json() == {"outputs": [3.0]}
+    finally:
+        server.stop(0)
+
+
+def _certificate() -> tuple[str, str]:
+    """A key and a certificate for localhost that signs itself, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private.decode(), certificate.public_bytes(pem).decode()
+
+
+def test_tls(start) -> None:
+    key, certificate = _certificate()
+    server, _ = start(server={"ssl_context": tls_context(key, certificate)})
+    trusting = ssl.create_default_context(cadata=certificate)
+    assert send(f"https://localhost:{server.port}", verify=trusting).json() == {"outputs": [3.0]}
+    with pytest.raises(httpx.ConnectError):
+        send(f"https://localhost:{server.port}")
+    with pytest.raises(httpx.TransportError):
+        send(f"http://localhost:{server.port}")
+
+
+def test_mutual_tls(start, tmp_path: Any) -> None:
+    key, certificate = _certificate()
+    client_key, client_certificate = _certificate()
+    context = tls_context(key, certificate, client_ca=client_certificate)
+    server, _ = start(server={"ssl_context": context})
+    trusting = ssl.create_default_context(cadata=certificate)
+    with pytest.raises(httpx.TransportError):
+        send(f"https://localhost:{server.port}", verify=trusting)
+    pem = tmp_path / "client.pem"
+    pem.write_text(client_key + client_certificate)
+    trusting.load_cert_chain(pem)
+    assert send(f"https://localhost:{server.port}", verify=trusting).json() == {"outputs": [3.0]}
+
+
+def test_tls_keys_that_do_not_fit() -> None:
+    (key, _), (_, certificate) = _certificate(), _certificate()
+    with pytest.raises(ServingError, match="the TLS key or certificate cannot be used"):
+        tls_context(key, certificate)
+    with pytest.raises(ServingError, match="the TLS key or certificate cannot be used"):
+        tls_context("", "")
