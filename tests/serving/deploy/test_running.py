@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
 from serving.client import Client
 
+pytestmark = pytest.mark.slow
 _RUNNING = re.compile(r"Running gRPC ModelServer at \S*:(\d+)")
 ROW = {"fare": 2.0, "miles": 1.0, "hour": 3, "company": "a"}
 
