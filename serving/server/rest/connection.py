@@ -10,7 +10,8 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_MAX_HEAD_BYTES = 64 * 1024
+# More than one read of the socket (256 KiB), as the first may hold the end of another body.
+_MAX_HEAD_BYTES = 512 * 1024
 
 
 class Connection(HttpToolsProtocol):
@@ -28,21 +29,20 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
         super().data_received(data)
-        # Looked at afterwards: what came may have been the rest of the head and a large body.
-        in_head = self._head_timer is not None
-        if in_head and self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._head_timer is None:
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The request's head is too large.")
 
     def on_message_begin(self) -> None:
-        self._head_bytes = 0
         self._start_timer()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
+        self._head_bytes = 0
         super().on_headers_complete()
 
     def _start_timer(self) -> None:

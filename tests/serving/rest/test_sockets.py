@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -186,7 +186,8 @@ def test_a_slow_answer_outlasts_the_timeout_of_heads(start) -> None:
 
 def test_a_head_without_end(rest_server: RestServer) -> None:
     with connected(rest_server.port) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nA: " + b"b" * 70_000)
+        with suppress(ConnectionError):  # it may be closed before all is sent
+            connection.sendall(b"GET / HTTP/1.1\r\nA: " + b"b" * 600_000)
         assert connection.recv(65536).startswith(b"HTTP/1.1 400")
 
 
