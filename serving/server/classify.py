@@ -6,8 +6,11 @@ multi_inference.cc of tensorflow/serving.
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from functools import partial
+from typing import Any
 
+import numpy as np
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis.classification_pb2 import (
     ClassificationRequest,
@@ -17,6 +20,7 @@ from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest, MultiIn
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest, RegressionResponse
 
+from serving.server.batching import run_each, run_or_batch
 from serving.server.calls import Call, Handler
 from serving.server.core import ServerCore
 from serving.server.example_signatures import (
@@ -52,16 +56,18 @@ def classify_handlers(core: ServerCore, *, check_method_name: bool = False) -> d
 
 def classify(
     core: ServerCore, data: bytes, call: Call, *, check_method_name: bool = False
-) -> bytes:
+) -> bytes | Future[bytes]:
     """PredictionService.Classify: labels and scores of each example."""
     request = parse(ClassificationRequest, data)
-    return _answer(core, request, ClassificationResponse(), CLASSIFY, check_method_name)
+    return _answer(core, call, request, ClassificationResponse(), CLASSIFY, check_method_name)
 
 
-def regress(core: ServerCore, data: bytes, call: Call, *, check_method_name: bool = False) -> bytes:
+def regress(
+    core: ServerCore, data: bytes, call: Call, *, check_method_name: bool = False
+) -> bytes | Future[bytes]:
     """PredictionService.Regress: one number for each example."""
     request = parse(RegressionRequest, data)
-    return _answer(core, request, RegressionResponse(), REGRESS, check_method_name)
+    return _answer(core, call, request, RegressionResponse(), REGRESS, check_method_name)
 
 
 def multi_inference(
@@ -71,11 +77,11 @@ def multi_inference(
     request = parse(MultiInferenceRequest, data)
     first = request.tasks[0].model_spec if request.tasks else ModelSpec()
     response = MultiInferenceResponse()
-    with lease(core, True, first) as (version, model):
+    with lease(core, call, True, first) as (version, model):
         tasks = _check_tasks(request, model.signatures, check_method_name)
         examples = read_examples(request.input)
-        for (key, outputs), task in zip(tasks.items(), request.tasks, strict=True):
-            arrays = model.run(key, {INPUT: examples}, outputs)
+        answers = run_each(model, tasks, {INPUT: examples}, call)
+        for task, arrays in zip(request.tasks, answers, strict=True):
             result = response.results.add()
             if task.method_name == CLASSIFY.name:
                 CLASSIFY.write(result.classification_result, arrays, len(examples))
@@ -87,12 +93,13 @@ def multi_inference(
 
 def _answer(
     core: ServerCore,
+    call: Call,
     request: ClassificationRequest | RegressionRequest,
     response: ClassificationResponse | RegressionResponse,
     method: ExampleMethod,
     check_method_name: bool,
-) -> bytes:
-    with lease(core, request.HasField("model_spec"), request.model_spec) as (version, model):
+) -> bytes | Future[bytes]:
+    with lease(core, call, request.HasField("model_spec"), request.model_spec) as (version, model):
         key = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature = model.signatures.get(key)
         if signature is None:
@@ -101,10 +108,13 @@ def _answer(
             method.check_name(signature)
         outputs = method.outputs(signature)
         examples = read_examples(request.input)
-        arrays = model.run(key, {INPUT: examples}, outputs)
-    method.write(response.result, arrays, len(examples))
-    _write_spec(response.model_spec, request.model_spec, version)
-    return bytes(response.SerializeToString())
+        _write_spec(response.model_spec, request.model_spec, version)
+
+        def respond(arrays: dict[str, np.ndarray[Any, Any]]) -> bytes:
+            method.write(response.result, arrays, len(examples))
+            return bytes(response.SerializeToString())
+
+        return run_or_batch(model, key, {INPUT: examples}, outputs, call, respond)
 
 
 def _check_tasks(

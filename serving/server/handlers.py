@@ -8,12 +8,11 @@ cc/saved_model/util.cc of tensorflow).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from concurrent.futures import Future
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError, Message
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis.get_model_metadata_pb2 import (
@@ -25,18 +24,16 @@ from tensorflow_serving.apis.get_model_status_pb2 import (
     GetModelStatusRequest,
     GetModelStatusResponse,
 )
-from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from serving.server import reload
+from serving.server.batching import run_or_batch
 from serving.server.calls import Call, Handler
 from serving.server.core import ServerCore
-from serving.server.loaded import Servable
+from serving.server.parsing import lease, parse
 from serving.server.saved_model import DEFAULT_SIGNATURE
 from serving.server.status import Code, RequestError, invalid_argument, not_found
 from serving.tensors import to_array, write_tensor
-
-_Message = TypeVar("_Message", bound=Message)
 
 
 def build_handlers(core: ServerCore, *, health: bool) -> dict[str, Handler]:
@@ -59,11 +56,11 @@ def build_handlers(core: ServerCore, *, health: bool) -> dict[str, Handler]:
     return handlers
 
 
-def predict(core: ServerCore, data: bytes, call: Call) -> bytes:
+def predict(core: ServerCore, data: bytes, call: Call) -> bytes | Future[bytes]:
     """PredictionService.Predict: runs one signature on the request's tensors."""
-    request = _parse(PredictRequest, data)
+    request = parse(PredictRequest, data)
     spec = request.model_spec
-    with _lease(core, request.HasField("model_spec"), spec) as (version, model):
+    with lease(core, call, request.HasField("model_spec"), spec) as (version, model):
         name = spec.signature_name or DEFAULT_SIGNATURE
         signature = model.signatures.get(name)
         if signature is None:
@@ -71,10 +68,17 @@ def predict(core: ServerCore, data: bytes, call: Call) -> bytes:
                 Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
             )
         inputs = _read_inputs(signature, request.inputs)
-        outputs = model.run(name, inputs, _select_outputs(signature, request.output_filter))
+        outputs = _select_outputs(signature, request.output_filter)
+        respond = partial(_predict_response, spec.name, name, version)
+        return run_or_batch(model, name, inputs, outputs, call, respond)
+
+
+def _predict_response(
+    model_name: str, signature_name: str, version: int, outputs: Mapping[str, np.ndarray[Any, Any]]
+) -> bytes:
     response = PredictResponse()
-    response.model_spec.name = spec.name
-    response.model_spec.signature_name = name
+    response.model_spec.name = model_name
+    response.model_spec.signature_name = signature_name
     response.model_spec.version.value = version
     for alias, array in outputs.items():
         write_tensor(response.outputs[alias], array)
@@ -83,7 +87,7 @@ def predict(core: ServerCore, data: bytes, call: Call) -> bytes:
 
 def get_model_metadata(core: ServerCore, data: bytes, call: Call) -> bytes:
     """PredictionService.GetModelMetadata: the signatures of a model."""
-    request = _parse(GetModelMetadataRequest, data)
+    request = parse(GetModelMetadataRequest, data)
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     if not request.metadata_field:
@@ -92,7 +96,7 @@ def get_model_metadata(core: ServerCore, data: bytes, call: Call) -> bytes:
         if field != "signature_def":
             raise invalid_argument(f"Metadata field {field} is not supported")
     signatures = SignatureDefMap()
-    with _lease(core, True, request.model_spec) as (version, model):
+    with lease(core, call, True, request.model_spec) as (version, model):
         for key, signature in model.signatures.items():
             signatures.signature_def[key].CopyFrom(signature)
     response = GetModelMetadataResponse()
@@ -104,7 +108,7 @@ def get_model_metadata(core: ServerCore, data: bytes, call: Call) -> bytes:
 
 def get_model_status(core: ServerCore, data: bytes, call: Call) -> bytes:
     """ModelService.GetModelStatus: the state of one version, or of every version seen."""
-    request = _parse(GetModelStatusRequest, data)
+    request = parse(GetModelStatusRequest, data)
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     spec = request.model_spec
@@ -124,29 +128,11 @@ def check_health(core: ServerCore, data: bytes, call: Call) -> bytes:
     The two messages have one field each, so the well-known wrappers read and write them: a string
     and an enum, both with number 1.
     """
-    service = _parse(StringValue, data).value
+    service = parse(StringValue, data).value
     known = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
     if service not in known:
         raise not_found(f"unknown service {service}")
     return Int32Value(value=1 if core.available() else 2).SerializeToString()
-
-
-def _parse(message_class: type[_Message], data: bytes) -> _Message:
-    try:
-        return message_class.FromString(data)
-    except DecodeError:
-        raise invalid_argument(
-            f"the request is no valid {message_class.DESCRIPTOR.full_name} message"
-        ) from None
-
-
-def _lease(
-    core: ServerCore, has_spec: bool, spec: ModelSpec
-) -> AbstractContextManager[tuple[int, Servable]]:
-    if not has_spec:
-        raise invalid_argument("Missing ModelSpec")
-    version = spec.version.value if spec.HasField("version") else None
-    return core.lease(spec.name, version, spec.version_label)
 
 
 def _read_inputs(
