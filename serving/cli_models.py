@@ -75,14 +75,12 @@ def _all(client: BlockingClient, over_rest: bool) -> dict[str, list[VersionStatu
 
 
 def _plain(found: dict[str, list[VersionStatus]]) -> dict[str, object]:
-    """The form of our server's `GET /v1/models`."""
     return {
         "models": [
             {
                 "name": name,
                 "versions": [
-                    {"version": str(v.version), "state": v.state, "error_message": v.message}
-                    for v in versions
+                    {"version": v.version, "state": v.state, "message": v.message} for v in versions
                 ],
             }
             for name, versions in found.items()

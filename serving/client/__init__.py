@@ -1,6 +1,7 @@
 """The clients of a model server: any that speaks TensorFlow Serving's protocol. No TensorFlow.
 
-`Client` (gRPC), `AsyncClient` (gRPC, asyncio) and `RestClient` (HTTP) have the same methods.
+`Client` (gRPC), `AsyncClient` (gRPC, asyncio) and `RestClient` (HTTP) have the same methods;
+`wait_ready` is only the blocking ones'.
 """
 
 from serving.client.aio_client import AsyncClient

@@ -132,6 +132,10 @@ class AsyncClient:
         call = steps.signature(self._known, Model(model_name, version, label), signature_name)
         return await steps.run_async(call, self._perform)
 
+    async def models(self) -> dict[str, list[VersionStatus]]:
+        """`Client.models`."""
+        return await steps.run_async(steps.models(), self._perform)
+
     async def close(self) -> None:
         """Closes the connection; requests under way end as CANCELLED."""
         if self._channel is not None:

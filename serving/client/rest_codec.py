@@ -186,10 +186,7 @@ def _version(entry: Any) -> VersionStatus:
 
 
 def _read_models(answer: Any) -> dict[str, list[VersionStatus]]:
-    return {
-        entry["name"]: [_version(version) for version in entry["versions"]]
-        for entry in answer["models"]
-    }
+    return {entry["name"]: _read_status(entry) for entry in answer["models"]}
 
 
 def _read_metadata(answer: Any) -> dict[str, Signature]:

@@ -265,4 +265,6 @@ def _there_are(model: Model) -> Steps[str]:
 def _signatures_hint(name: str, signatures: dict[str, Signature]) -> str:
     near = did_you_mean(name, signatures)
     meant = f"Did you mean {near}? " if near else ""
-    return f"{meant}The model has: {', '.join(sorted(signatures))}."
+    # TensorFlow's own, __saved_model_init_op, is nobody's to call.
+    known = sorted(name for name in signatures if not name.startswith("__"))
+    return f"{meant}The model has: {', '.join(known)}."
