@@ -73,7 +73,11 @@ setup(
         "dev": [
             *PIPELINE,
             "hypothesis>=6",
+            "httpx>=0.27",
             "import-linter>=2",
+            "kubernetes-validate>=1.30",
+            "openapi-spec-validator>=0.7",
+            "prometheus-client>=0.20",
             "mypy>=1.10",
             "pytest>=8",
             "pytest-timeout>=2.3",

@@ -34,12 +34,12 @@ def session_config(file: str) -> ConfigProto:
     return read(file, ConfigProto(), "tensorflow_session_config_file")
 
 
-def ssl_config(file: str) -> Any:
-    """Reads `--ssl_config_file`: `server_key`, `server_cert`, `custom_ca` (PEM), `client_verify`.
+def ssl_config(file: str, flag: str = "ssl_config_file") -> Any:
+    """Reads an SSLConfig: `server_key`, `server_cert`, `custom_ca` (PEM), `client_verify`.
 
     Raises as `model_server_config`.
     """
-    return read(file, _SSL_CONFIG(), "ssl_config_file")
+    return read(file, _SSL_CONFIG(), flag)
 
 
 def prometheus_path(file: str) -> str:

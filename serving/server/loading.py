@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.server import config_files, saved_model, tflite
+from serving.server import config_files, saved_model
 from serving.server.loaded import Servable
 from serving.server.metrics import Metrics
 from serving.server.observe import TimedModel
 from serving.server.options import ServerOptions
 from serving.server.saved_model import LoadOptions
 
+_TFLITE = "model.tflite"
 Load = Callable[[str, Path], Servable]
 
 
@@ -38,9 +39,11 @@ def loader(options: ServerOptions, metrics: Metrics) -> Load:
 
 
 def _load(path: Path, chosen: LoadOptions, *, prefer_tflite: bool) -> Servable:
-    has_tflite = (path / tflite.FILE).is_file()
+    has_tflite = (path / _TFLITE).is_file()
     has_saved_model = any((path / f"saved_model.{end}").is_file() for end in ("pb", "pbtxt"))
     if has_tflite and (prefer_tflite or not has_saved_model):
+        from serving.server import tflite  # LiteRT's import is for who has such a model
+
         return tflite.load(path)
     return saved_model.load(path, chosen)
 

@@ -77,6 +77,17 @@ class ServerOptions:
     bind_address: str = _flag(
         "0.0.0.0", "IP address to listen on; 127.0.0.1 answers this machine only", ours=True
     )
+    grpc_front: str = _flag(
+        "grpcio",
+        "what carries gRPC: grpcio, or h2 (asyncio, a tenth of the time a request)",
+        ours=True,
+    )
+    rest_api_ssl_config_file: str = _flag(
+        "", "SSLConfig, protobuf text: TLS for the REST port", ours=True
+    )
+    rest_api_max_body_bytes: int = _flag(
+        2**31 - 1, "the largest body of a REST request, compressed or not", ours=True
+    )
     drain_seconds: int = _flag(
         10, "how long running requests may take to finish after SIGTERM", ours=True
     )
@@ -202,6 +213,10 @@ def _check(options: ServerOptions) -> None:
             "--rest_api_port cannot be same as --port",
             hint="Choose a different port for HTTP/REST, 8501 by custom.",
         )
+    if options.grpc_front not in ("grpcio", "h2"):
+        raise ConfigError(
+            f"--grpc_front={options.grpc_front} is unknown", hint="Choose grpcio or h2."
+        )
     try:
         ipaddress.ip_address(options.bind_address)
     except ValueError:
@@ -209,7 +224,12 @@ def _check(options: ServerOptions) -> None:
             f"--bind_address={options.bind_address} is no IP address",
             hint="Write 0.0.0.0 for all interfaces, 127.0.0.1 for this machine only.",
         ) from None
-    for name in ("grpc_max_threads", "rest_api_num_threads", "rest_api_timeout_in_ms"):
+    for name in (
+        "grpc_max_threads",
+        "rest_api_max_body_bytes",
+        "rest_api_num_threads",
+        "rest_api_timeout_in_ms",
+    ):
         if getattr(options, name) < 1:
             raise ConfigError(
                 f"--{name}={getattr(options, name)} lets nothing be answered",

@@ -10,18 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-import grpc
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.server import config_files
 from serving.server.core import ServerCore, single_model
-from serving.server.grpc_front import (
-    host_port,
-    parse_channel_arguments,
-    start_grpc,
-    tls_credentials,
-)
+from serving.server.grpc_front import host_port
 from serving.server.handlers import build_handlers
+from serving.server.listening import listen
 from serving.server.loaded import State
 from serving.server.loading import loader
 from serving.server.metrics import Metrics
@@ -41,10 +36,12 @@ class RunningServer:
     Attributes:
         port: The TCP port for gRPC.
         core: The models.
+        rest_port: The TCP port for REST; 0: there is none.
     """
 
     port: int
     core: ServerCore
+    rest_port: int = 0
     stop_listening: list[Callable[[float], object]] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -99,25 +96,18 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
         ) from error
     handlers = build_handlers(core, health=options.enable_grpc_healthcheck_service)
     handlers = observed(handlers, metrics)
-    # The port first: one that is taken should be told before a model has been loaded for nothing.
-    server, port = start_grpc(
-        handlers,
-        options.port,
-        options.grpc_max_threads,
-        options.bind_address,
-        socket_path=options.grpc_socket_path,
-        credentials=_credentials(options),
-        channel_arguments=parse_channel_arguments(options.grpc_channel_arguments),
-        reflection=True,
-    )
-    running = RunningServer(port, core)
-    running.stop_listening.append(lambda grace_s: server.stop(grace_s).wait())
+    # The ports first: one that is taken should be told before a model has been loaded for nothing.
+    listening = listen(options, core, handlers, metrics)
+    running = RunningServer(listening.port, core, listening.rest_port, listening.stops)
     polling = threading.Thread(
         target=_poll, args=(core, options, running.stopping), name="version-polling", daemon=True
     )
     running.threads.append(polling)
     polling.start()
-    logger.info("Running gRPC ModelServer at %s ...", host_port(options.bind_address, port))
+    address = options.bind_address
+    logger.info("Running gRPC ModelServer at %s ...", host_port(address, listening.port))
+    if listening.rest_port:
+        logger.info("Exporting HTTP/REST API at:%s ...", host_port(address, listening.rest_port))
     if ready_timeout_s is not None:
         try:
             _wait_until_available(core, ready_timeout_s)
@@ -125,18 +115,6 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
             running.stop(grace_s=0)
             raise
     return running
-
-
-def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
-    if not options.ssl_config_file:
-        return None
-    ssl = config_files.ssl_config(options.ssl_config_file)
-    if not (ssl.server_key and ssl.server_cert):
-        raise ConfigError(
-            "SSLConfig needs server_key and server_cert, PEM text in the file itself",
-            where=options.ssl_config_file,
-        )
-    return tls_credentials(ssl.server_key, ssl.server_cert, ssl.custom_ca, ssl.client_verify)
 
 
 def _model_config(options: ServerOptions) -> ModelServerConfig:
