@@ -90,8 +90,17 @@ class RestApi:
             ) from None
 
     def list_models(self) -> bytes:
-        """Every model with its versions and their states, as JSON."""
-        models = [{"name": name, **self._status_fields(name)} for name in self._core.names()]
+        """Every model with its versions, their states and labels, as JSON."""
+        models = [
+            {
+                "name": name,
+                **self._status_fields(name),
+                "version_labels": {
+                    label: str(version) for label, version in self._core.labels(name).items()
+                },
+            }
+            for name in self._core.names()
+        ]
         return _dump({"models": models})
 
     def unavailable(self) -> list[dict[str, Any]]:

@@ -83,7 +83,10 @@ def fault(value: Any, dtype: int) -> RequestError | None:
     shape = shape_of(value)
     if len(shape) > MAX_RANK:
         return invalid_argument(f"{len(shape)} dimensions are more than {MAX_RANK}")
-    return _fault(value, 0, shape, dtype)
+    found = _fault(value, 0, shape, dtype)
+    if found is None and _converter(dtype) is None:  # a list without a value
+        return _unimplemented(value, dtype)
+    return found
 
 
 def _fault(value: Any, level: int, shape: tuple[int, ...], dtype: int) -> RequestError | None:
@@ -118,10 +121,7 @@ def _leaf_fault(value: Any, dtype: int) -> RequestError | None:
         return None
     convert = _converter(dtype)
     if convert is None and not isinstance(value, dict):
-        return RequestError(
-            Code.UNIMPLEMENTED,
-            f"Conversion of JSON Value: {value_text(value)} to type: {_name(dtype)}",
-        )
+        return _unimplemented(value, dtype)
     if convert is not None and convert([value]) is not None:
         return None
     if dtype in _FLOATS and type(value) in (int, float):
@@ -129,6 +129,13 @@ def _leaf_fault(value: Any, dtype: int) -> RequestError | None:
     return invalid_argument(
         f"JSON Value: {value_text(value)} Type: {type_text(value)} is not of expected type: "
         f"{_name(dtype)}"
+    )
+
+
+def _unimplemented(value: Any, dtype: int) -> RequestError:
+    return RequestError(
+        Code.UNIMPLEMENTED,
+        f"Conversion of JSON Value: {value_text(value)} to type: {_name(dtype)}",
     )
 
 

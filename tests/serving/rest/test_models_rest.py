@@ -90,7 +90,11 @@ def test_malformed_requests(http: httpx.Client, method: str, path: str) -> None:
 def test_all_models_are_listed(http: httpx.Client) -> None:
     models = http.get("/v1/models").json()["models"]
     assert [model["name"] for model in models] == ["kinds", "taxi"]
-    assert models[1]["model_version_status"] == [AVAILABLE]
+    assert models[1] == {
+        "name": "taxi",
+        "model_version_status": [AVAILABLE],
+        "version_labels": {"stable": "7"},
+    }
 
 
 def test_probes(http: httpx.Client) -> None:

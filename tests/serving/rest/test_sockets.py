@@ -218,6 +218,16 @@ def test_pipelined_requests(rest_server: RestServer) -> None:
         assert response.count(b'"outputs": [3.0]') == 2
 
 
+def test_an_offer_to_speak_http2_is_passed_over(rest_server: RestServer) -> None:
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    with connected(rest_server.port) as connection:
+        for _ in range(2):  # Java's client sends it with each request
+            connection.sendall(request(offer))
+            assert answer(connection)[:2] == (200, {"outputs": [3.0]})
+        connection.sendall(f"GET /readyz HTTP/1.1\r\nHost: x\r\n{offer}\r\n".encode())
+        assert answer(connection)[:2] == (200, {"status": "ready"})
+
+
 def test_a_request_past_its_time(start) -> None:
     release = threading.Event()
     _, url = start(methods={PREDICT: blocking(release)}, timeout_s=0.2, server={"threads": 1})
