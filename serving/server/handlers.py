@@ -36,7 +36,9 @@ from serving.server.status import Code, RequestError, invalid_argument, not_foun
 from serving.tensors import to_array, write_tensor
 
 
-def build_handlers(core: ServerCore, *, health: bool) -> dict[str, Handler]:
+def build_handlers(
+    core: ServerCore, *, health: bool, as_tensor_content: bool = False, inline: bool = False
+) -> dict[str, Handler]:
     """Full method name (`/package.Service/Method`) to its handler.
 
     A handler raises `RequestError` for any answer but OK.
@@ -44,9 +46,13 @@ def build_handlers(core: ServerCore, *, health: bool) -> dict[str, Handler]:
     Args:
         core: The models.
         health: Whether to answer `grpc.health.v1.Health/Check`.
+        as_tensor_content: Predict answers numbers as `tensor_content`.
+        inline: Mark Predict as one that never waits: where models are batched.
     """
+    answer_predict = partial(predict, core, as_tensor_content=as_tensor_content)
+    answer_predict.inline = inline  # type: ignore[attr-defined]
     handlers: dict[str, Handler] = {
-        "/tensorflow.serving.PredictionService/Predict": partial(predict, core),
+        "/tensorflow.serving.PredictionService/Predict": answer_predict,
         "/tensorflow.serving.PredictionService/GetModelMetadata": partial(get_model_metadata, core),
         "/tensorflow.serving.ModelService/GetModelStatus": partial(get_model_status, core),
         reload.METHOD: partial(reload.reload_config, core),
@@ -56,7 +62,9 @@ def build_handlers(core: ServerCore, *, health: bool) -> dict[str, Handler]:
     return handlers
 
 
-def predict(core: ServerCore, data: bytes, call: Call) -> bytes | Future[bytes]:
+def predict(
+    core: ServerCore, data: bytes, call: Call, *, as_tensor_content: bool = False
+) -> bytes | Future[bytes]:
     """PredictionService.Predict: runs one signature on the request's tensors."""
     request = parse(PredictRequest, data)
     spec = request.model_spec
@@ -69,19 +77,23 @@ def predict(core: ServerCore, data: bytes, call: Call) -> bytes | Future[bytes]:
             )
         inputs = _read_inputs(signature, request.inputs)
         outputs = _select_outputs(signature, request.output_filter)
-        respond = partial(_predict_response, spec.name, name, version)
+        respond = partial(_predict_response, spec.name, name, version, as_tensor_content)
         return run_or_batch(model, name, inputs, outputs, call, respond)
 
 
 def _predict_response(
-    model_name: str, signature_name: str, version: int, outputs: Mapping[str, np.ndarray[Any, Any]]
+    model_name: str,
+    signature_name: str,
+    version: int,
+    as_tensor_content: bool,
+    outputs: Mapping[str, np.ndarray[Any, Any]],
 ) -> bytes:
     response = PredictResponse()
     response.model_spec.name = model_name
     response.model_spec.signature_name = signature_name
     response.model_spec.version.value = version
     for alias, array in outputs.items():
-        write_tensor(response.outputs[alias], array)
+        write_tensor(response.outputs[alias], array, as_tensor_content=as_tensor_content)
     return bytes(response.SerializeToString())
 
 

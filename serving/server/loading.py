@@ -1,51 +1,94 @@
-"""How a version is loaded: SavedModel or TFLite, timed, counted."""
+"""How a version is loaded: SavedModel or TFLite, timed, counted, batched."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from serving.server import config_files, saved_model
+from serving.server.batch_threads import BatchThreads
+from serving.server.batching import BatchedModel, BatchRun
+from serving.server.batching_parameters import (
+    BatchingParameters,
+    batching_parameters,
+    model_batching_parameters,
+)
 from serving.server.loaded import Servable
 from serving.server.metrics import Metrics
 from serving.server.observe import TimedModel
 from serving.server.options import ServerOptions
 from serving.server.saved_model import LoadOptions
+from serving.server.status import invalid_argument
+from tfx_pipeline.errors import ConfigError
 
 _TFLITE = "model.tflite"
-Load = Callable[[str, Path], Servable]
 
 
-def loader(options: ServerOptions, metrics: Metrics) -> Load:
-    """What loads a version, given the model's name and the version's folder, as the flags say.
+class Loader:
+    """Loads versions as the flags say.
 
     Raises:
-        ConfigError: The session's config file is wrong.
+        ConfigError: A config file that the flags name is wrong.
     """
-    chosen = _load_options(options)
 
-    def load(name: str, path: Path) -> Servable:
+    def __init__(self, options: ServerOptions, metrics: Metrics) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._load_options = _load_options(options)
+        self._batching: BatchingParameters | None = None
+        if options.enable_batching:
+            self._batching = batching_parameters(options.batching_parameters_file)
+            self._threads = BatchThreads(self._batching)
+
+    def __call__(self, name: str, path: Path) -> Servable:
+        """Loads a version, given the model's name and the version's folder.
+
+        Raises:
+            RequestError: It cannot be loaded; the message says why.
+        """
         started = time.perf_counter()
         status = "fail"
         try:
-            model = _load(path, chosen, prefer_tflite=options.prefer_tflite_model)
+            model: Servable = TimedModel(self._load(path), name, self._metrics)
+            model = self._batched(model, name, path)
             status = "success"
         finally:
-            metrics.load(str(path), status, (time.perf_counter() - started) * 1e6)
-        return TimedModel(model, name, metrics)
+            self._metrics.load(str(path), status, (time.perf_counter() - started) * 1e6)
+        return model
 
-    return load
+    def close(self) -> None:
+        """Ends the threads that run batches. Every model is to be closed before."""
+        if self._batching is not None:
+            self._threads.close()
 
+    def _load(self, path: Path) -> Servable:
+        has_tflite = (path / _TFLITE).is_file()
+        has_saved_model = any((path / f"saved_model.{end}").is_file() for end in ("pb", "pbtxt"))
+        if has_tflite and (self._options.prefer_tflite_model or not has_saved_model):
+            from serving.server import tflite  # LiteRT's import is for who has such a model
 
-def _load(path: Path, chosen: LoadOptions, *, prefer_tflite: bool) -> Servable:
-    has_tflite = (path / _TFLITE).is_file()
-    has_saved_model = any((path / f"saved_model.{end}").is_file() for end in ("pb", "pbtxt"))
-    if has_tflite and (prefer_tflite or not has_saved_model):
-        from serving.server import tflite  # LiteRT's import is for who has such a model
+            return tflite.load(path)
+        return saved_model.load(path, self._load_options)
 
-        return tflite.load(path)
-    return saved_model.load(path, chosen)
+    def _batched(self, model: Servable, name: str, path: Path) -> Servable:
+        parameters = self._batching
+        if parameters is None:
+            return model
+        if self._options.enable_per_model_batching_parameters:
+            try:
+                parameters = model_batching_parameters(path)
+            except ConfigError as error:
+                model.close()
+                raise invalid_argument(error.headline) from error
+            if parameters is None:
+                return model
+        pool = self._batching.thread_pool_name if self._batching else ""
+
+        def observe(run: BatchRun) -> None:
+            queued_us = [waited * 1e6 for waited in run.queued_s]
+            self._metrics.batch(name, pool, run.batch_size, queued_us)
+
+        return BatchedModel(model, parameters, self._threads, observe)
 
 
 def _load_options(options: ServerOptions) -> LoadOptions:

@@ -13,12 +13,13 @@ from types import TracebackType
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.server import config_files
+from serving.server.classify import classify_handlers
 from serving.server.core import ServerCore, single_model
 from serving.server.grpc_front import host_port
 from serving.server.handlers import build_handlers
 from serving.server.listening import listen
 from serving.server.loaded import State
-from serving.server.loading import loader
+from serving.server.loading import Loader
 from serving.server.metrics import Metrics
 from serving.server.observe import observed
 from serving.server.options import ServerOptions
@@ -36,11 +37,13 @@ class RunningServer:
     Attributes:
         port: The TCP port for gRPC.
         core: The models.
+        loader: What loads them.
         rest_port: The TCP port for REST; 0: there is none.
     """
 
     port: int
     core: ServerCore
+    loader: Loader
     rest_port: int = 0
     stop_listening: list[Callable[[float], object]] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -55,6 +58,7 @@ class RunningServer:
         for thread in self.threads:
             thread.join()
         self.core.close()
+        self.loader.close()
 
     def __enter__(self) -> RunningServer:
         return self
@@ -82,8 +86,9 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
     """
     config = _model_config(options)
     metrics = Metrics()
+    loader = Loader(options, metrics)
     core = ServerCore(
-        loader(options, metrics),
+        loader,
         retries=Retries(options.max_num_load_retries, options.load_retry_interval_micros / 1e6),
         load_threads=options.num_load_threads,
         allow_labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
@@ -94,11 +99,19 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
         raise ConfigError(
             error.message, where=options.model_config_file, hint="Mend the list of models."
         ) from error
-    handlers = build_handlers(core, health=options.enable_grpc_healthcheck_service)
+    handlers = {
+        **build_handlers(
+            core,
+            health=options.enable_grpc_healthcheck_service,
+            as_tensor_content=options.enable_serialization_as_tensor_content,
+            inline=options.enable_batching,
+        ),
+        **classify_handlers(core, check_method_name=options.enable_signature_method_name_check),
+    }
     handlers = observed(handlers, metrics)
     # The ports first: one that is taken should be told before a model has been loaded for nothing.
     listening = listen(options, core, handlers, metrics)
-    running = RunningServer(listening.port, core, listening.rest_port, listening.stops)
+    running = RunningServer(listening.port, core, loader, listening.rest_port, listening.stops)
     polling = threading.Thread(
         target=_poll, args=(core, options, running.stopping), name="version-polling", daemon=True
     )

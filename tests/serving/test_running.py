@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,8 +22,9 @@ from google.protobuf import text_format
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from tensorflow_serving.apis import model_service_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from serving.client import Client, RequestFailed
 from serving.server.options import ServerOptions, parse_flags
@@ -171,6 +173,35 @@ def test_a_list_of_models_is_watched(tmp_path: Path, push: Push, front: str) -> 
         assert client.predict("b", X, signature_name="dense")["y"].item() == 9.0
         file.write_text("model_config_list { broken")
         assert client.predict("a", X, signature_name="dense")["y"].item() == 6.0
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_batched_and_as_tensor_content(tmp_path: Path, push: Push, front: str) -> None:
+    push(tmp_path / "m", 1)
+    parameters = tmp_path / "batching.config"
+    parameters.write_text("max_batch_size { value: 8 } batch_timeout_micros { value: 100000 }")
+    chosen = options(
+        f"--grpc_front={front}",
+        "--model_name=m",
+        f"--model_base_path={tmp_path / 'm'}",
+        "--enable_batching",
+        f"--batching_parameters_file={parameters}",
+        "--enable_serialization_as_tensor_content",
+    )
+    with start(chosen) as running, grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        request = PredictRequest(model_spec={"name": "m", "signature_name": "dense"})
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones((2, 3), np.float32)))
+        answers = [stub.Predict.future(request, timeout=30) for _ in range(8)]
+        for answer in answers:
+            tensor = answer.result().outputs["y"]
+            assert tensor.tensor_content
+            assert tf.make_ndarray(tensor).tolist() == [[6.0], [6.0]]
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones((9, 3), np.float32)))
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Predict(request, timeout=30)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "Task size 9 is larger than maximum input batch size 8" in caught.value.details()
 
 
 @pytest.fixture(scope="module")
