@@ -247,6 +247,8 @@ class Connection(asyncio.Protocol):
         self._outbox.max_frame = values.get(frames.MAX_FRAME_SIZE, self._outbox.max_frame)
         window = values.get(frames.INITIAL_WINDOW_SIZE, self._outbox.initial_window)
         change, self._outbox.initial_window = window - self._outbox.initial_window, window
+        if frames.HEADER_TABLE_SIZE in values:
+            self._outbox.shrinks_table = True
         self._outbox.put(frames.frame(frames.SETTINGS, frames.ACK, 0))
         if change:
             for stream in list(self.streams.values()):

@@ -43,6 +43,8 @@ class Outbox:
         unsent: Bytes of answers that wait for a window or for the transport.
         initial_window: The client's SETTINGS_INITIAL_WINDOW_SIZE.
         max_frame: The client's SETTINGS_MAX_FRAME_SIZE.
+        shrinks_table: The client has set SETTINGS_HEADER_TABLE_SIZE, and must be told (RFC 7541,
+            4.2) that our blocks' table fits.
         paused: The transport holds enough.
         progressed: Whether something of what waited was sent; who watches sets it back.
     """
@@ -57,6 +59,7 @@ class Outbox:
         self.initial_window = DEFAULT_WINDOW
         self.max_frame = SMALLEST_MAX_FRAME
         self.unsent = 0
+        self.shrinks_table = False
         self.paused = False
         self.progressed = False
 
@@ -75,7 +78,7 @@ class Outbox:
         """Sends head, message and trailers of a request that succeeded."""
         size = len(message) + PREFIX_SIZE
         fits = size <= self._window and size <= stream.send_window and size <= self.max_frame
-        if not fits or self.paused or stream.head_sent:
+        if not fits or self.paused or self.shrinks_table:
             self.send_message(stream, message)
             self.finish(stream, OK_TRAILERS)
             return
@@ -97,7 +100,7 @@ class Outbox:
     def send_head(self, stream: Stream) -> None:
         """Sends the head of an answer whose messages, if any, follow."""
         stream.head_sent = True
-        self.put(frame(HEADERS, END_HEADERS, stream.id, OK_HEAD))
+        self.put(frame(HEADERS, END_HEADERS, stream.id, self._shrunk() + OK_HEAD))
 
     def send_message(self, stream: Stream, message: bytes) -> None:
         """Sends a message, after the head if it is the first; `finish` comes later."""
@@ -165,6 +168,12 @@ class Outbox:
                 self._send_trailers(stream)
         self.flush()
 
+    def _shrunk(self) -> bytes:
+        """What the next header block starts with: our blocks need no table, whatever its size."""
+        start = b"\x20" if self.shrinks_table else b""
+        self.shrinks_table = False
+        return start
+
     def _enqueue(self, stream: Stream) -> None:
         if not stream.queued and stream.send_window > 0:
             stream.queued = True
@@ -191,5 +200,6 @@ class Outbox:
 
     def _send_trailers(self, stream: Stream) -> None:
         assert stream.trailers is not None
-        self.put(frame(HEADERS, END_HEADERS | END_STREAM, stream.id, stream.trailers))
+        block = self._shrunk() + stream.trailers
+        self.put(frame(HEADERS, END_HEADERS | END_STREAM, stream.id, block))
         self._on_sent(stream)

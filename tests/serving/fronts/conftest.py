@@ -225,6 +225,7 @@ class RawClient:
     def _begin(self, settings: Mapping[int, int], reads: bool) -> None:
         self._reads = reads
         self.replies: dict[int, Reply] = {}
+        self.ready = False
         self.gone: list[tuple[int, int]] = []
         self.acknowledged: list[bytes] = []
         self.pinged: list[bytes] = []
@@ -235,13 +236,14 @@ class RawClient:
             normalize_outbound_headers=False,
         )
         self.connection = h2.connection.H2Connection(config)
-        self.connection.local_settings.update(dict(settings))
+        self.connection.local_settings = h2.settings.Settings(
+            client=True, initial_values=dict(settings)
+        )
+        self.connection.max_inbound_frame_size = self.connection.local_settings.max_frame_size
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connection.initiate_connection()
         self.push()
-        while h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS not in (
-            self.connection.remote_settings
-        ):
-            self.receive()
+        self.until(lambda: self.ready)  # with the server's settings
 
     def push(self) -> None:
         self.socket.sendall(self.connection.data_to_send())
@@ -270,6 +272,8 @@ class RawClient:
                 self.connection.acknowledge_received_data(
                     event.flow_controlled_length, event.stream_id
                 )
+        elif isinstance(event, h2.events.RemoteSettingsChanged):
+            self.ready = True
         elif isinstance(event, h2.events.StreamEnded):
             reply.ended = True
         elif isinstance(event, h2.events.StreamReset):
