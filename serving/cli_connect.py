@@ -48,6 +48,10 @@ def connect(
     address: str, *, rest: bool = False, timeout_s: float = 10.0, tls: Tls | None = None
 ) -> BlockingClient:
     """A client of the server at an address: REST for http(s):// or `rest`, else gRPC."""
+    import os
+
+    # Before gRPC is imported: else its core writes lines of its own beside our message.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from serving.client import Client, RestClient
 
     if not is_rest(address, rest):

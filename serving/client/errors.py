@@ -76,7 +76,6 @@ _IS_GRPC = "That is a gRPC port: use Client, or `host:port` without http://."
 # Parts of the messages of gRPC's core and of OpenSSL.
 _TRANSPORT_HINTS = (
     ("WRONG_VERSION_NUMBER", _NO_TLS),
-    ("TSI_PROTOCOL_FAILURE", _NO_TLS),
     ("CERTIFICATE_VERIFY_FAILED", "Name the authority that signed the server's certificate: "
      "Tls(root_certificates=...) (--tls-ca); by another host name: Tls(server_name=...)."),
     ("CERTIFICATE_REQUIRED", "The server asks for a client certificate: "

@@ -43,7 +43,6 @@ def open_channel(grpc_module: Any, address: str, connection: Connection) -> Any:
         ("grpc.max_receive_message_length", bound),
         ("grpc.max_send_message_length", bound),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.enable_retries", 0),  # or gRPC would try again beside us
     ]

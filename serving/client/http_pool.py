@@ -106,6 +106,7 @@ class HttpPool:
             connection.request(method, self._prefix + path, body or None, headers)
             response = connection.getresponse()
             content = self._read(connection, response, deadline)
+            response.close()  # read to its end, but http.client has not noticed
         except BaseException:
             connection.close()
             raise
