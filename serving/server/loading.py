@@ -18,7 +18,8 @@ from serving.server.metrics import Metrics
 from serving.server.observe import TimedModel
 from serving.server.options import ServerOptions
 from serving.server.saved_model import LoadOptions
-from serving.server.status import invalid_argument
+from serving.server.status import Code, RequestError, invalid_argument
+from serving.server.warmup import answer_with, warm_up
 from tfx_pipeline.errors import ConfigError
 
 _TFLITE = "model.tflite"
@@ -49,8 +50,14 @@ class Loader:
         started = time.perf_counter()
         status = "fail"
         try:
-            model: Servable = TimedModel(self._load(path), name, self._metrics)
-            model = self._batched(model, name, path)
+            loaded = self._load(path)
+            try:
+                self._warm_up(loaded, path)
+                timed = TimedModel(loaded, name, self._metrics)
+                model = self._batched(timed, name, path)
+            except BaseException:
+                loaded.close()
+                raise
             status = "success"
         finally:
             self._metrics.load(str(path), status, (time.perf_counter() - started) * 1e6)
@@ -70,6 +77,24 @@ class Loader:
             return tflite.load(path)
         return saved_model.load(path, self._load_options)
 
+    def _warm_up(self, model: Servable, path: Path) -> None:
+        options = self._options
+        if not options.enable_model_warmup:
+            return
+        started = time.perf_counter()
+        code, records = Code.UNKNOWN.name, 1
+        answer = answer_with(model, check_method_name=options.enable_signature_method_name_check)
+        try:
+            records = warm_up(path, answer, options.num_request_iterations_for_warmup)
+            code = "OK"
+        except RequestError as error:
+            code = error.code.name
+            raise
+        finally:
+            if records:
+                latency_us = (time.perf_counter() - started) * 1e6
+                self._metrics.warm_up(str(path), code, latency_us)
+
     def _batched(self, model: Servable, name: str, path: Path) -> Servable:
         parameters = self._batching
         if parameters is None:
@@ -78,7 +103,6 @@ class Loader:
             try:
                 parameters = model_batching_parameters(path)
             except ConfigError as error:
-                model.close()
                 raise invalid_argument(error.headline) from error
             if parameters is None:
                 return model

@@ -45,7 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _serve(*parse_flags(argv))
     except AssayError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.headline}", file=sys.stderr)
+        if error.where:
+            print(f"  at {error.where}", file=sys.stderr)
+        if error.hint:
+            print(f"  → {error.hint}", file=sys.stderr)
         return error.exit_code
 
 

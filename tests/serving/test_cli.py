@@ -18,7 +18,7 @@ CSV = "fare,miles,hour,company,tips\n10,1.5,3,Blue,1\n4,,,,0\n"
 
 app = typer.Typer()
 app.command()(commands.predict)
-app.command()(commands.serve)
+app.command(context_settings=commands.PASSES_FLAGS_ON)(commands.serve)
 
 
 def _run(*words: str, stdin: str | bytes | None = None) -> Result:
@@ -164,6 +164,7 @@ def test_infer_kinds() -> None:
 
 def test_real_binary_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "1").mkdir()
     result = _run("serve", str(tmp_path), "--model-name", "taxi", "--binary")
     assert isinstance(result.exception, EnvironmentMismatch)
     assert "tensorflow_model_server is not on the PATH" in str(result.exception)
@@ -179,7 +180,8 @@ def test_serve_hands_its_flags_to_the_real_binary(
     script = tmp_path / "tensorflow_model_server"
     script.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     script.chmod(0o755)
-    arguments = "'taxi', 1234, file_system_poll_wait_seconds=5, binary=True"
+    (tmp_path / "1").mkdir()
+    arguments = "'taxi', 1234, file_system_poll_wait_seconds=5, binary=True, more=['--a-b=c-d']"
     code = f"from serving.cli import serve; serve({str(tmp_path)!r}, {arguments})"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
@@ -194,4 +196,25 @@ def test_serve_hands_its_flags_to_the_real_binary(
         "--model_name=taxi",
         f"--model_base_path={tmp_path}",
         "--file_system_poll_wait_seconds=5",
+        "--a_b=c-d",
     ], done.stderr
+
+
+def test_nothing_to_serve_is_told_at_once(tmp_path: Path) -> None:
+    result = _run("serve", str(tmp_path / "typo"))
+    assert isinstance(result.exception, ConfigError)
+    assert "no such folder" in str(result.exception)
+    result = _run("serve", str(tmp_path))
+    assert isinstance(result.exception, ConfigError)
+    assert "--wait" in str(result.exception)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "saved_model.pb").touch()
+    result = _run("serve", str(tmp_path / "7"))
+    assert f"Name the folder above: {tmp_path}" in str(result.exception)
+
+
+def test_a_flag_of_the_server_goes_through(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    result = _run("serve", str(tmp_path), "--enable-batchin=true")
+    assert result.exit_code == ConfigError.exit_code
+    assert "Did you mean --enable_batching?" in result.output + result.stderr

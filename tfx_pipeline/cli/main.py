@@ -46,7 +46,8 @@ for command in (
     doctor.doctor,
     check.schema,
 ):
-    app.command()(command)
+    settings = serving.PASSES_FLAGS_ON if command is serving.serve else None
+    app.command(context_settings=settings)(command)
 
 
 @app.callback()

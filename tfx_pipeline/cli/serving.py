@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from serving.rows import CsvFormat
     from tfx_pipeline.config import PipelineConfig
 
+PASSES_FLAGS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""For `serve`: the model server has many flags more, and checks them itself."""
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -33,6 +36,7 @@ ConfigOption = Annotated[
 
 
 def serve(
+    context: typer.Context,
     model_base_path: Annotated[
         str | None,
         typer.Argument(help="Folder of version folders; default: where the config pushes to."),
@@ -40,6 +44,10 @@ def serve(
     model_name: Annotated[str, typer.Option(help="Name that requests use.")] = "",
     config: ConfigOption = None,
     port: Annotated[int, typer.Option(help="TCP port for gRPC; 0 takes a free one.")] = 8500,
+    rest_api_port: Annotated[
+        int,
+        typer.Option("--rest-api-port", "--rest_api_port", help="TCP port for REST; 0: no REST."),
+    ] = 0,
     bind_address: Annotated[
         str, typer.Option(help="IP address to listen on; 127.0.0.1 for this machine only.")
     ] = "0.0.0.0",
@@ -49,8 +57,15 @@ def serve(
     binary: Annotated[
         bool, typer.Option("--binary", help="Run the tensorflow_model_server on the PATH.")
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Start even though there is nothing to serve yet.")
+    ] = False,
 ) -> None:
-    """Serve a pushed model over gRPC until Ctrl-C, picking up new versions as they appear."""
+    """Serve a pushed model until Ctrl-C, picking up new versions as they appear.
+
+    Every other flag of tensorflow_model_server may follow, as --name=value: --enable_batching,
+    --monitoring_config_file=...; `assay-model-server --help` lists them.
+    """
     if model_base_path is None:
         pipeline = _pipeline(config)
         model_base_path = str(pipeline.push_dir)
@@ -62,6 +77,8 @@ def serve(
         bind_address=bind_address,
         file_system_poll_wait_seconds=file_system_poll_wait_seconds,
         binary=binary,
+        more=[f"--rest_api_port={rest_api_port}", *context.args],
+        wait=wait,
     )
 
 
