@@ -46,7 +46,7 @@ def check_names(given: Iterable[str], signature: Signature) -> None:
     """
     given = list(given)
     unknown = [name for name in given if name not in signature.inputs]
-    missing = [name for name in signature.inputs if name not in given]
+    missing = [name for name in signature.required if name not in given]
     if not unknown and not missing:
         return
     if signature.examples_input:

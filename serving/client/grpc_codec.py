@@ -141,7 +141,11 @@ def _read_metadata(data: bytes) -> dict[str, Signature]:
     response = messages.GetModelMetadataResponse.FromString(data)
     signatures = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value)
     return {
-        key: Signature(_tensor_infos(definition.inputs), _tensor_infos(definition.outputs))
+        key: Signature(
+            _tensor_infos(definition.inputs),
+            _tensor_infos(definition.outputs),
+            frozenset(definition.defaults),
+        )
         for key, definition in signatures.signature_def.items()
     }
 

@@ -47,7 +47,7 @@ def to_inputs(
     if signature is None:
         return {name: _guessed(values) for name, values in named.items()}
     check_names(list(named), signature)
-    return {name: as_declared(name, named[name], info) for name, info in signature.inputs.items()}
+    return {name: as_declared(name, named[name], signature.inputs[name]) for name in sorted(named)}
 
 
 def to_examples(
@@ -98,12 +98,13 @@ def _only_input(signature: Signature | None) -> str:
             "the model's signature is not known, so an array needs its input's name",
             hint="Give a dict of input name to array.",
         )
-    if len(signature.inputs) != 1:
+    names = signature.required if len(signature.inputs) > 1 else list(signature.inputs)
+    if len(names) != 1:
         raise DataError(
-            f"one array for a signature of {len(signature.inputs)} inputs",
-            hint=f"Give a dict with an array for each of {', '.join(signature.inputs)}.",
+            f"one array for a signature of {len(names)} inputs",
+            hint=f"Give a dict with an array for each of {', '.join(names)}.",
         )
-    return next(iter(signature.inputs))
+    return names[0]
 
 
 def _columns(rows: Any) -> dict[str, Any]:

@@ -30,10 +30,16 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature's inputs and outputs by name."""
+    """A signature's inputs and outputs by name, and the inputs that may be left out."""
 
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
+    optional: frozenset[str] = frozenset()
+
+    @property
+    def required(self) -> list[str]:
+        """The inputs that have no default."""
+        return [name for name in self.inputs if name not in self.optional]
 
     @property
     def examples_input(self) -> str:

@@ -192,7 +192,11 @@ def _read_models(answer: Any) -> dict[str, list[VersionStatus]]:
 def _read_metadata(answer: Any) -> dict[str, Signature]:
     signatures = answer["metadata"]["signature_def"]["signature_def"]
     return {
-        name: Signature(_infos(entry.get("inputs")), _infos(entry.get("outputs")))
+        name: Signature(
+            _infos(entry.get("inputs")),
+            _infos(entry.get("outputs")),
+            frozenset(entry.get("defaults") or ()),
+        )
         for name, entry in signatures.items()
     }
 

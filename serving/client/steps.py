@@ -34,6 +34,7 @@ from tfx_pipeline.errors import DataError
 _Result = TypeVar("_Result")
 Steps = Generator[Operation, Any, _Result]
 
+_NO_MODEL = "Servable not found"
 ROWS_A_REQUEST = 1024
 """Rows that become Examples are sent so many at a time, unless the caller says otherwise."""
 
@@ -85,14 +86,15 @@ class KnownSignatures:
         what is wrong.
 
         Raises:
-            RequestFailed: The server was not reached, or not in time.
+            RequestFailed: The server was not reached, or not in time, or has no such model.
         """
         if model in self._known and not again:
             return self._known[model], False
         try:
             found: dict[str, Signature] = yield GetMetadata(model)
         except RequestFailed as error:
-            if error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+            is_away = error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+            if is_away or _NO_MODEL in error.message:  # and not a proxy that lets only :predict by
                 raise
             if error.code != "UNIMPLEMENTED":
                 return {}, True
@@ -130,7 +132,10 @@ def predict(
     signatures: dict[str, Signature] = {}
     fresh = True
     if known is not None:
-        signatures, fresh = yield from known.find(model)
+        try:
+            signatures, fresh = yield from known.find(model)
+        except RequestFailed as error:
+            raise (yield from _explained(error, model, signature_name, {})) from error.__cause__
     while True:
         signature = signatures.get(signature_name)
         try:

@@ -94,6 +94,8 @@ class StockServer(
             for tensors, key in ((signature.inputs, "x"), (signature.outputs, "y")):
                 tensors[key].dtype = self.dtype.as_datatype_enum
                 tensors[key].tensor_shape.dim.add().size = -1
+            signature.inputs["scale"].dtype = tf.float32.as_datatype_enum
+            signature.defaults["scale"].CopyFrom(tf.make_tensor_proto(2.0))
         response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=request.model_spec)
         response.metadata["signature_def"].Pack(signatures)
         return response

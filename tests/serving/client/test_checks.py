@@ -74,6 +74,13 @@ def test_what_is_wrong(rows: Any, signature: Signature, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_inputs_with_a_default_may_be_left_out() -> None:
+    signature = Signature(TWO.inputs, {}, frozenset({"company"}))
+    assert list(to_inputs({"fare": [1.0]}, signature)) == ["fare"]
+    with pytest.raises(DataError, match="no input fare"):
+        to_inputs({"company": ["a"]}, signature)
+
+
 def test_csv_texts_become_numbers() -> None:
     inputs = to_inputs([{"fare": "1.5", "company": "3"}, {"fare": 2, "company": b"4"}], TWO)
     assert inputs["fare"].tolist() == [1.5, 2.0]

@@ -46,7 +46,9 @@ def test_the_other_methods(stock: Any, stock_client: Client) -> None:
     example = tf.train.Example()
     example.features.feature["x"].float_list.value.append(2.0)
     assert stock_client.regress("double", [example.SerializeToString()]).tolist() == [4.0]
-    assert stock_client.signature("double").inputs == {"x": TensorInfo("float", (None,))}
+    signature = stock_client.signature("double")
+    assert signature.inputs["x"] == TensorInfo("float", (None,))
+    assert signature.required == ["x"]  # scale has a default
     with pytest.raises(DataError, match="row 1: the bytes are no"):
         stock_client.classify("double", [b"\xff\xff"])
 

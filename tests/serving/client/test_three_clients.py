@@ -126,6 +126,8 @@ def test_errors_of_the_server(any_client: Any) -> None:
     assert caught.value.code == "NOT_FOUND"
     if "http" in any_client.address:  # where models can be listed
         assert caught.value.hint == "Did you mean taxi? The server has: kinds, taxi."
+    with pytest.raises(RequestFailed, match="NOT_FOUND"):
+        any_client.predict("taxy", np.ones(3))  # and not that the array's input has no name
     with pytest.raises(RequestFailed) as caught:
         any_client.predict("taxi", ROWS, version=8)
     assert caught.value.code == "NOT_FOUND"
