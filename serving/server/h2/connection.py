@@ -9,7 +9,7 @@ from collections import deque
 from typing import cast
 
 from serving.server.h2 import frames
-from serving.server.h2.dispatch import Dispatcher, Outcome
+from serving.server.h2.dispatch import LATER, Dispatcher, Outcome
 from serving.server.h2.frames import ConnectionFault, Reason, StreamFault
 from serving.server.h2.heads import (
     MAX_HEAD_BYTES,
@@ -37,6 +37,8 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         streams: The requests that are not finished, by stream.
+        uncollected: Bytes of answers that threads have finished and the loop has not seen; the
+            dispatcher keeps it.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._intake = Intake(self, limits)
         self._heads: HeadReader | None = None
         self.streams: dict[int, Stream] = {}
+        self.uncollected = 0
         self._abandoned = 0  # handlers that run though their stream is gone
         self._ended_first: dict[int, None] = {}
         self._fresh: list[Stream] = []  # whose deadlines have no timer yet
@@ -123,7 +126,7 @@ class Connection(asyncio.Protocol):
         """Sends what gathered, and does what had to wait for that."""
         if self._closing:
             return
-        while self._deferred and self._outbox.unsent <= self._limits.unsent_bytes:
+        while self._deferred and not self.is_full():
             stream = self._deferred.popleft()
             if not stream.done:
                 self._dispatcher.start(stream)
@@ -319,10 +322,14 @@ class Connection(asyncio.Protocol):
         """A request is whole: has it handled, unless the client lets answers pile up."""
         if stream.deadline_s is not None and time.monotonic() >= stream.deadline_s:
             self._expire(stream)
-        elif self._outbox.unsent > self._limits.unsent_bytes:
+        elif self.is_full():
             self._deferred.append(stream)
         else:
             self._dispatcher.start(stream)
+
+    def is_full(self) -> bool:
+        """Whether more answers than allowed wait for the client to read. From any thread."""
+        return self._outbox.unsent + self.uncollected > self._limits.unsent_bytes
 
     def answer_each(self, stream: Stream, message: bytes) -> None:
         """One message of a stream both ways.
@@ -332,7 +339,7 @@ class Connection(asyncio.Protocol):
         """
         self._outbox.send_message(stream, self._dispatcher.answer_now(stream, message))
         self._outbox.pump()
-        if self._outbox.unsent > self._limits.unsent_bytes:
+        if self.is_full():
             raise RequestError(Code.RESOURCE_EXHAUSTED, "too many answers are not read")
 
     def end_each(self, stream: Stream) -> None:
@@ -348,6 +355,8 @@ class Connection(asyncio.Protocol):
             self._abandoned -= 1
         elif stream.deadline_s is not None and time.monotonic() >= stream.deadline_s:
             self._expire(stream)
+        elif outcome is LATER:
+            self._deferred.append(stream)
         elif isinstance(outcome, RequestError):
             self.refuse(stream, outcome.code, outcome.message)
         elif isinstance(outcome, bytes):

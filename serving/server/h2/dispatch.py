@@ -23,6 +23,12 @@ logger = logging.getLogger("assay.serving")
 Outcome: TypeAlias = "bytes | RequestError | None"
 """The answer, or why there is none; None: nobody waits for it any more."""
 
+LATER = RequestError(Code.UNAVAILABLE, "to be handled when its client has read more")
+"""An outcome that is none yet."""
+
+
+_SMALL_ANSWER_BYTES = 4096
+
 
 class Dispatcher:
     """The handlers and the threads that run them, for all connections of a server.
@@ -53,6 +59,7 @@ class Dispatcher:
         self._workers: list[threading.Thread] = []
         self._finished: deque[tuple[Stream, Outcome]] = deque()
         self._woken = False
+        self._lock = threading.Lock()
 
     def start(self, stream: Stream) -> None:
         """Has a request handled; `Connection.complete` is called with its outcome.
@@ -70,7 +77,7 @@ class Dispatcher:
             else:
                 outcome.add_done_callback(partial(self._on_done, stream))
             return
-        if len(self._workers) < self._threads and (not self._workers or self._jobs.qsize()):
+        if len(self._workers) < self._threads:  # as many as are asked for, once there is use
             name = f"h2-{len(self._workers)}"
             worker = threading.Thread(target=self._work, name=name, daemon=True)
             self._workers.append(worker)
@@ -101,7 +108,7 @@ class Dispatcher:
 
     def _work(self) -> None:
         while (stream := self._jobs.get()) is not None:
-            outcome = self._call(stream)
+            outcome = LATER if stream.connection.is_full() else self._call(stream)
             if isinstance(outcome, Future):
                 outcome.add_done_callback(partial(self._on_done, stream))
             else:
@@ -127,6 +134,7 @@ class Dispatcher:
 
     def _give_back(self, stream: Stream, outcome: Outcome) -> None:
         """From any thread. Many outcomes that come together wake the loop once."""
+        self._count(stream, outcome, 1)
         self._finished.append((stream, outcome))
         if not self._woken:
             self._woken = True
@@ -140,10 +148,17 @@ class Dispatcher:
         connections = set()
         while self._finished:
             stream, outcome = self._finished.popleft()
+            self._count(stream, outcome, -1)
             stream.connection.complete(stream, outcome)
             connections.add(stream.connection)
         for connection in connections:
             connection.flush()
+
+    def _count(self, stream: Stream, outcome: Outcome, sign: int) -> None:
+        """Threads may finish many large answers before the loop sees the first."""
+        if isinstance(outcome, bytes) and len(outcome) > _SMALL_ANSWER_BYTES:
+            with self._lock:
+                stream.connection.uncollected += sign * len(outcome)
 
 
 def _method(handler: Handler) -> Method:
