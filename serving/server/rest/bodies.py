@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serving.server.status import invalid_argument
 
-_GZIP = 16 + zlib.MAX_WBITS
+# 100 kB can stand for as much. kMaxUncompressedBytes of the C++ server (gzip_zlib.h) is 10 MiB.
+_MAX_DECOMPRESSED_BYTES = 100 * 2**20
+_CHUNK_BYTES = 2**20
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -74,26 +78,24 @@ def decoded(body: bytes, headers: dict[bytes, bytes], max_bytes: int) -> bytes:
     """The body without its gzip coding, if it has one.
 
     Raises:
-        BodyRefused: It grows past `max_bytes`.
+        BodyRefused: It grows past `max_bytes`, or 100 MiB.
         RequestError: INVALID_ARGUMENT: it says gzip and is not.
     """
     if b"gzip" not in headers.get(b"content-encoding", b"").lower():
         return body
-    parts: list[bytes] = []
+    max_bytes = min(max_bytes, _MAX_DECOMPRESSED_BYTES)
+    chunks: list[bytes] = []
     size = 0
-    while body:  # a gzip file may have several members
-        decoder = zlib.decompressobj(_GZIP)
-        try:
-            parts.append(decoder.decompress(body, max_bytes - size + 1))
-        except zlib.error:
-            raise invalid_argument("the request's body is no valid gzip data") from None
-        size += len(parts[-1])
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        if not decoder.eof:
-            raise invalid_argument("the request's body is no valid gzip data")
-        body = decoder.unused_data
-    return b"".join(parts)
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > max_bytes:
+                    raise _too_large(max_bytes)
+    except (OSError, EOFError, zlib.error):
+        raise invalid_argument("the request's body is no valid gzip data") from None
+    return b"".join(chunks)
 
 
 def _too_large(max_bytes: int) -> BodyRefused:

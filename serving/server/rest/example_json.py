@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +10,10 @@ from tensorflow.core.example.example_pb2 import Example
 from tensorflow.core.example.feature_pb2 import Feature
 from tensorflow_serving.apis.input_pb2 import Input
 
-from serving.server.rest.parsing import is_base64, string_bytes, type_text, value_text
-from serving.server.rest.values import floats, lossy
+from serving.server.rest.parsing import FLOAT32_MAX, is_base64, string_bytes, type_text, value_text
+from serving.server.rest.values import lossy
 from serving.server.status import RequestError, invalid_argument
 
-_FLOAT = 1
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
 
@@ -47,8 +47,24 @@ def _read_example(value: Any, example: Example) -> None:
         raise invalid_argument(f"Example must be JSON object but got JSON {type_text(value)}")
     for name, content in value.items():
         feature = example.features.feature[name]
-        for element in content if isinstance(content, list) else [content]:
-            _add(element, name, feature)
+        values = content if isinstance(content, list) else [content]
+        if not _extend(values, feature):
+            for element in values:
+                _add(element, name, feature)
+
+
+def _extend(values: list[Any], feature: Feature) -> bool:
+    """Takes all values at once, if they are of one type and each fits."""
+    types = set(map(type, values))
+    if types == {float} and all(map(_fits_float, values)):
+        feature.float_list.value.extend(values)
+    elif types == {int} and min(values) in _INT64 and max(values) in _INT64:
+        feature.int64_list.value.extend(values)
+    elif types == {str}:
+        feature.bytes_list.value.extend(map(string_bytes, values))
+    else:
+        return False
+    return True
 
 
 def _add(value: Any, name: str, feature: Feature) -> None:
@@ -64,13 +80,17 @@ def _add(value: Any, name: str, feature: Feature) -> None:
         raise invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.")
     elif isinstance(value, int | float):  # an integer past 64 bits is a double to RapidJSON
         _check_kind(name, feature, "float_list")
-        if floats([value], _FLOAT) is None:
+        if not _fits_float(value):
             raise lossy(value, "float")
         feature.float_list.value.append(value)
     else:
         raise invalid_argument(
             f"Feature: {name} has element with unexpected JSON type: {type_text(value)}"
         )
+
+
+def _fits_float(value: float) -> bool:
+    return abs(value) <= FLOAT32_MAX or value != value or abs(value) == math.inf
 
 
 def _check_kind(name: str, feature: Feature, kind: str) -> None:

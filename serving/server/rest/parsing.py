@@ -16,9 +16,9 @@ from serving.server.status import RequestError, invalid_argument
 _MAX_TEXT = 2000
 """Characters of a JSON value in an error message. The C++ server sends all of it, be it 100 MB."""
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 _PRETTY = json.JSONEncoder(indent=4, ensure_ascii=False)
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 _BLANKS = {ord(blank): None for blank in " \t\r\n"}
 # The start of CPython's message to RapidJSON's (rapidjson/error/en.h).
 _MESSAGES = {
@@ -110,7 +110,7 @@ def string_bytes(value: str | dict[str, Any]) -> bytes:
 def value_text(value: Any) -> str:
     """A JSON value for an error message, indented as the C++ server writes it, shortened."""
     if isinstance(value, float):
-        fits = abs(value) <= _FLOAT32_MAX or value != value or abs(value) == float("inf")
+        fits = abs(value) <= FLOAT32_MAX or value != value or abs(value) == float("inf")
         return decimals(np.asarray([value], np.float32 if fits else np.float64))[0]
     text = ""
     for part in _PRETTY.iterencode(value):  # lazily: the value may be large or deep

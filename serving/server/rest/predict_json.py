@@ -76,26 +76,45 @@ def _from_rows(instances: list[Any], dtypes: Mapping[str, int]) -> Arrays:
             "instances is a plain list, but expecting list of objects as multiple input tensors "
             "required as per tensorinfo_map"
         )
-    in_objects = _is_row_object(first)
-    arrays: dict[str, np.ndarray[Any, Any] | None] = {}
-    if in_objects:
+    arrays = _whole(instances, dtypes)
+    if arrays is None:
+        raise _row_fault(instances, dtypes)
+    return arrays
+
+
+def _whole(rows: list[Any], dtypes: Mapping[str, int]) -> Arrays | None:
+    """All rows at once; None if one of them is wrong."""
+    arrays = {}
+    if _is_row_object(rows[0]):
         names = dtypes.keys()
-        if all(_is_row_object(row) and row.keys() == names for row in instances):
-            for name, dtype in dtypes.items():
-                arrays[name] = tensor([row[name] for row in instances], dtype)
-    elif not any(map(_is_row_object, instances)):
-        name = min(dtypes)
-        arrays[name] = tensor(instances, dtypes[name])
-    whole = {name: array for name, array in arrays.items() if array is not None}
-    if not whole or len(whole) < len(arrays):
-        raise _row_fault(instances, in_objects, dtypes)
-    return whole
+        if not all(_is_row_object(row) and row.keys() == names for row in rows):
+            return None
+        columns = {name: [row[name] for row in rows] for name in names}
+    elif any(map(_is_row_object, rows)):
+        return None
+    else:
+        columns = {min(dtypes): rows}
+    for name, values in columns.items():
+        array = tensor(values, dtypes[name])
+        if array is None:
+            return None
+        arrays[name] = array
+    return arrays
 
 
-def _row_fault(instances: list[Any], in_objects: bool, dtypes: Mapping[str, int]) -> RequestError:
-    """The first thing that is wrong with the rows, looked for as the C++ server does: by row."""
+def _row_fault(instances: list[Any], dtypes: Mapping[str, int]) -> RequestError:
+    """What is wrong with the first row that does not fit the first one, or with that itself."""
+    low, high = 0, len(instances)  # the row is one of these; found by halving
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _whole([instances[0], *instances[low:middle]], dtypes) is None:
+            high = middle
+        else:
+            low = middle
+    in_objects = _is_row_object(instances[0])
     shapes: dict[str, tuple[int, ...]] = {}
-    for index, row in enumerate(instances):
+    for index in sorted({0, low}):
+        row = instances[index]
         if in_objects is not _is_row_object(row):
             expected, got = ("object", "list") if in_objects else ("value/list", "object")
             return invalid_argument(
@@ -110,7 +129,7 @@ def _row_fault(instances: list[Any], in_objects: bool, dtypes: Mapping[str, int]
                     f"Failed to process element: {index}{key} of 'instances' list. Error: "
                     f"{Code(found.code).name}: {found.message}"
                 )
-        if columns.keys() != dtypes.keys() and in_objects:
+        if in_objects and columns.keys() != dtypes.keys():
             return invalid_argument(
                 f"Failed to process element: {index} of 'instances' list. JSON object: "
                 f"{value_text(row)} keys must be equal to: {','.join(sorted(dtypes))}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -41,6 +41,9 @@ _FLOATS: dict[int, tuple[Any, str, int]] = {
     2: (np.float64, "double", 2**53 - 1),
     19: (np.float16, "half", 2**11 - 1),
 }
+
+
+_Convert: TypeAlias = "Callable[[list[Any]], np.ndarray[Any, Any] | None]"
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
@@ -105,11 +108,24 @@ def _fault(value: Any, level: int, shape: tuple[int, ...], dtype: int) -> Reques
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: "
             f"{shape[level]}"
         )
+    convert = _converter(dtype)
+    if level == rank - 1 and convert:
+        if convert(value) is not None:
+            return None
+        value = [_first_bad(value, convert)]
     for item in value:
         found = _fault(item, level + 1, shape, dtype)
         if found:
             return found
     return None
+
+
+def _first_bad(items: list[Any], convert: _Convert) -> Any:
+    """The first of several that cannot be converted together, found by halving."""
+    while len(items) > 1:
+        half = len(items) // 2
+        items = items[:half] if convert(items[:half]) is None else items[half:]
+    return items[0]
 
 
 def _leaf_fault(value: Any, dtype: int) -> RequestError | None:
@@ -146,16 +162,15 @@ def lossy(value: float, target: str) -> RequestError:
     )
 
 
-def _converter(dtype: int) -> Callable[[list[Any]], np.ndarray[Any, Any] | None] | None:
+def _converter(dtype: int) -> _Convert | None:
     if dtype in _FLOATS:
-        return lambda items: floats(items, dtype)
+        return lambda items: _floats(items, dtype)
     if dtype in _INTEGERS:
         return lambda items: _integers(items, dtype)
     return {_STRING: _strings, _BOOL: _booleans}.get(dtype)
 
 
-def floats(items: list[Any], dtype: int) -> np.ndarray[Any, Any] | None:
-    """Numbers as an array of a floating type; None if one is no number or does not fit."""
+def _floats(items: list[Any], dtype: int) -> np.ndarray[Any, Any] | None:
     target, _, exact = _FLOATS[dtype]
     types = set(map(type, items))
     if not types <= {int, float}:

@@ -85,6 +85,14 @@ def test_examples_that_are_wrong(post, operation: str, document: Any, message: s
     assert error(post("kinds", operation, document)) == message
 
 
+def test_a_number_past_every_type(post) -> None:
+    number = 10**400
+    message = f"Cannot convert JSON value: {number} to float without loss of precision."
+    document = {"signature_name": "regress", "examples": [{"x": number}]}
+    assert error(post("kinds", "regress", document)) == message
+    assert error(post("kinds", "predict", {"inputs": [[1, number]]})) == message
+
+
 def test_what_the_handler_refuses(post) -> None:
     examples = {"examples": [{"x": 1.0}]}
     assert error(post("nope", "classify", examples), 404) == (

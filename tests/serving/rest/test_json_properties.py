@@ -28,6 +28,7 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(-(2**65), 2**65),
     st.integers(-3, 3),
+    st.sampled_from([10**400, 1e39, 2**24, 2**53]),
     st.floats(),
     st.floats(width=32),
     st.text(max_size=3),

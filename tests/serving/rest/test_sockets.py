@@ -84,7 +84,17 @@ def test_gzip(http: httpx.Client) -> None:
     assert http.post(PATH, content=members, headers=headers).json() == {"outputs": [3.0]}
 
 
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(BODY)[:-9]])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"not gzip",
+        gzip.compress(BODY)[:-9],
+        gzip.compress(BODY) + b"x",
+        gzip.compress(BODY)[:12] + b"\xff" * 20,
+        gzip.compress(b"") * 20_000 + b"x",
+    ],
+    ids=["text", "cut", "more", "damaged", "members"],
+)
 def test_what_is_no_gzip(http: httpx.Client, body: bytes) -> None:
     response = http.post(PATH, content=body, headers={"Content-Encoding": "gzip"})
     assert response.status_code == 400
