@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from transform.date_format import pattern_of
 
 # Names in the transformed examples. `LABEL` is what the trainer and TFMA read.
 LABEL = "label_xf"
@@ -75,17 +77,35 @@ class CategoricalFeature(Section):
 
 
 class DateFeature(Section):
-    """A point in time: Unix seconds, or ISO 8601 text (2024-01-31, 2024-01-31T13:45:00)."""
+    """A point in time: Unix seconds, ISO 8601 text (2024-01-31, 2024-01-31T13:45:00), or text in
+    a format of its own (31.01.2024). A request states it as the data do."""
 
     kind: Literal["date"] = "date"
     unit: Literal["seconds", "milliseconds", "iso"] = Field(
-        "iso", description="How the column states time: Unix seconds, milliseconds, or ISO text."
+        "iso", description="How the column states time: Unix seconds, milliseconds, or as text."
+    )
+    format: str = Field(
+        "",
+        description="How the text is written, for instance `%d.%m.%Y`, `%m/%d/%Y %I:%M %p` or "
+        "`%Y%m%d`; empty: ISO 8601. It may have %Y %y %m %d %H %I %p %M %S %f.",
     )
     parts: list[Literal["hour", "weekday", "day", "month", "year"]] = Field(
         ["hour", "weekday", "month"],
         min_length=1,
         description="Parts that become features; all but year as sine and cosine of their cycle.",
     )
+
+    @field_validator("format")
+    @classmethod
+    def _format_is_readable(cls, value: str) -> str:
+        pattern_of(value)
+        return value
+
+    @model_validator(mode="after")
+    def _format_is_of_text(self) -> DateFeature:
+        if self.format and self.unit != "iso":
+            raise FieldError(f"`format` is of text, and `unit: {self.unit}` a number", "format")
+        return self
 
 
 class TextFeature(Section):
@@ -269,6 +289,15 @@ def storage_types(config: TransformConfig) -> dict[str, StorageType]:
     if label.of is not None:
         types.setdefault(label.of, "float")
     return types
+
+
+def date_formats(features: FeaturesConfig) -> dict[str, str]:
+    """The format of each date column that is text; what a user's function reads is its own."""
+    return {
+        name: feature.format
+        for name, feature in features.columns.items()
+        if isinstance(feature, DateFeature) and feature.unit == "iso" and not features.by_user
+    }
 
 
 def _storage_type(feature: Feature) -> StorageType:

@@ -14,14 +14,11 @@ import tensorflow as tf
 
 from transform import civil, raw
 from transform.config import DateFeature, feature_name
+from transform.date_format import groups_of, pattern_of
 
 SECONDS_PER_DAY = 86400
 # Years of 9999-12-31T23:59:59 and 0001-01-01: what ISO text can state, and `datetime` holds.
 _FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799
-_ISO = (
-    r"\s*(\d{4})-(\d{2})-(\d{2})"
-    r"(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?(?:Z|z|([-+])(\d{2}):?(\d{2}))?)?\s*"
-)
 
 
 def features(
@@ -47,49 +44,66 @@ def width(feature: DateFeature) -> int:
 def to_seconds(inputs: Mapping[str, raw.RawColumn], name: str, feature: DateFeature) -> tf.Tensor:
     """A date column in Unix seconds: int64 `[N, 1]`, `raw.MISSING_INT` where it is no date."""
     if feature.unit == "iso":
-        return parse_iso(raw.column(inputs, name, tf.string))
+        return parse_text(raw.column(inputs, name, tf.string), feature.format)
     stamps = raw.column(inputs, name, tf.int64)
     seconds = stamps // 1000 if feature.unit == "milliseconds" else stamps
     valid = (seconds >= _FIRST_SECOND) & (seconds <= _LAST_SECOND)
     return tf.where(valid, seconds, raw.MISSING_INT)
 
 
-def parse_iso(texts: tf.Tensor) -> tf.Tensor:
-    """Unix seconds of ISO 8601 text (2024-01-31, 2024-01-31T13:45, ...:10.5Z, ...+02:00).
+def parse_text(texts: tf.Tensor, form: str = "") -> tf.Tensor:
+    """Unix seconds of text in a format, or in ISO 8601 (2024-01-31, ...T13:45Z, ...+02:00).
 
-    Fractions of a second are dropped.
+    Fractions of a second are dropped. Two digits of a year are those of 1969 to 2068, as in POSIX.
 
     Args:
         texts: string, any shape.
+        form: See `date_format.pattern_of`; "" is ISO 8601.
 
     Returns:
         int64, of the same shape; `raw.MISSING_INT` where the text is no date that exists.
     """
-    matches = tf.strings.regex_full_match(texts, _ISO)
-    safe = tf.where(matches, texts, "1970-01-01")
+    pattern = pattern_of(form)
+    groups = groups_of(pattern)
+    matches = tf.strings.regex_full_match(texts, pattern)
 
-    def number(group: int) -> tf.Tensor:
-        digits = tf.strings.regex_replace(safe, _ISO, rf"0\{group}")
-        return tf.strings.to_number(digits, tf.int64)
+    def text(field: str, before: str = "") -> tf.Tensor:
+        found = tf.strings.regex_replace(texts, pattern, rf"{before}\{groups[field]}")
+        return tf.where(matches, found, before)
 
-    year, month, day, hour, minute, second = (number(group) for group in range(1, 7))
-    offset = number(8) * 3600 + number(9) * 60
-    east = tf.equal(tf.strings.regex_replace(safe, _ISO, r"\7"), "+")
+    def number(field: str) -> tf.Tensor:
+        if field not in groups:
+            return tf.zeros_like(texts, tf.int64)
+        return tf.strings.to_number(text(field, "0"), tf.int64)
+
+    year, month, day = number("year"), number("month"), number("day")
+    hour, minute, second = number("hour"), number("minute"), number("second")
+    exists = matches
+    if "short_year" in groups:
+        short = number("short_year")
+        year = short + tf.where(short < 69, tf.constant(2000, tf.int64), 1900)
+    if "hour12" in groups:
+        hour12 = number("hour12")
+        exists &= (hour12 >= 1) & (hour12 <= 12)
+        is_pm = tf.strings.regex_full_match(text("half"), "[Pp].")
+        hour = hour12 % 12 + tf.where(is_pm, tf.constant(12, tf.int64), 0)
+    offset = number("offset_hours") * 3600 + number("offset_minutes") * 60
+    if "sign" in groups:
+        offset = tf.where(tf.equal(text("sign"), "+"), offset, -offset)
     days = civil.days_from_civil(year, month, day)
-    exists = (
-        matches
-        & (year >= 1)
+    exists &= (
+        (year >= 1)
         & tf.reduce_all(
             tf.stack(civil.civil_from_days(days)) == tf.stack([year, month, day]), axis=0
         )
         & (hour < 24)
         & (minute < 60)
         & (second < 60)
-        & (number(8) < 24)
-        & (number(9) < 60)
+        & (number("offset_hours") < 24)
+        & (number("offset_minutes") < 60)
     )
     local = days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
-    return tf.where(exists, local - tf.where(east, offset, -offset), raw.MISSING_INT)
+    return tf.where(exists, local - offset, raw.MISSING_INT)
 
 
 def encode(seconds: tf.Tensor, parts: Sequence[str]) -> tf.Tensor:

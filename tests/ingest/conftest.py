@@ -33,7 +33,10 @@ def write(tmp_path: Path) -> Write:
 
 
 def make_source(
-    paths: str | Sequence[str], types: dict[str, StorageType] | None = None, **data: Any
+    paths: str | Sequence[str],
+    types: dict[str, StorageType] | None = None,
+    dates: dict[str, str] | None = None,
+    **data: Any,
 ) -> Source:
     """A source whose label is the number `y`, unless stated otherwise."""
     paths = [paths] if isinstance(paths, str) else list(paths)
@@ -41,7 +44,8 @@ def make_source(
     config = DataConfig.model_validate({"path": paths, **data})
     label = config.label
     types = {"x": "float"} if types is None else types
-    return Source(config, {**types, label.column: "float" if label.is_number else "bytes"}, paths)
+    types = {**types, label.column: "float" if label.is_number else "bytes"}
+    return Source(config, types, paths, dates or {})
 
 
 def read_source(source: Source) -> dict[str, list[Any]]:

@@ -282,3 +282,59 @@ def test_a_file_that_may_not_be_read(write: Write, monkeypatch: pytest.MonkeyPat
 def test_a_link_to_nowhere(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").symlink_to(tmp_path / "nowhere")
     assert "does not exist" in error_of(str(tmp_path / "rows.csv"))
+
+
+@pytest.mark.parametrize(
+    ("values", "form", "says"),
+    [
+        (
+            ["03.10.2010", "31.12.1999"],
+            "",
+            ["line 2", "'03.10.2010' is not an ISO 8601 date (2 such values)", "'%d.%m.%Y'"],
+        ),
+        (
+            ["03/10/2010", "01/12/1999"],
+            "",
+            ["line 2", "Give the column `format: '%m/%d/%Y'` (or '%d/%m/%Y')"],
+        ),
+        (["2010-10-03"], "%d.%m.%Y", ["Drop `format`"]),
+        (["1286064000"], "", ["unit: seconds"]),
+        (["last week"], "", ["`%d.%m.%Y`"]),
+        (
+            ["2010-10-03", "", "2010-02-30", "soon"],
+            "",
+            ["line 4", "'2010-02-30' is not an ISO 8601 date (2 such values)", "Mend the value"],
+        ),
+        (
+            ["03.10.2010", "2010-10-03"],
+            "%d.%m.%Y",
+            ["line 3", "is not a date written as '%d.%m.%Y'", "Mend the value"],
+        ),
+    ],
+)
+def test_dates_that_cannot_be_read(
+    write: Write, values: list[str], form: str, says: list[str]
+) -> None:
+    rows = "".join(f"{value},{index}\n" for index, value in enumerate(values))
+    text = error_of(write("x,y\n" + rows), {"x": "bytes"}, dates={"x": form})
+    assert "column 'x'" in text
+    for part in says:
+        assert part in text
+
+
+def test_an_unreadable_date_in_the_middle_of_the_data(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 500)
+    rows = ["03.10.2010" if row != 700 else "10/03/2010" for row in range(1000)]
+    content = "x,y\n" + "".join(f"{text},{row}\n" for row, text in enumerate(rows))
+    text = error_of(write(content), {"x": "bytes"}, dates={"x": "%d.%m.%Y"})
+    assert "line 702, column 'x': '10/03/2010' is not a date written as '%d.%m.%Y'" in text
+
+
+def test_missing_dates_are_no_fault(write: Write) -> None:
+    path = write("x,y\n03.10.2010,1\n,2\n?,3\n  ,4\n" + "04.10.2010,5\n" * 9)
+    source = make_source(
+        path, {"x": "bytes"}, {"x": "%d.%m.%Y"}, missing_values=["?"], split={"val_fraction": 0}
+    )
+    assert read_source(source)["x"][:3] == [[b"03.10.2010"], [], []]

@@ -153,3 +153,16 @@ def test_times_of_any_type(column: pa.Array) -> None:
 def test_what_is_no_time(column: pa.Array) -> None:
     _, [fault] = times(column)
     assert "no time" in fault.problem
+
+
+def test_a_time_split_reads_dates_in_their_format(write: Write) -> None:
+    days = [f"{day:02d}.{month:02d}.2010" for month in range(1, 13) for day in (28, 3, 14)]
+    path = write("t,y\n" + "".join(f"{day},{index}\n" for index, day in enumerate(days)))
+    split = {"method": "time", "column": "t", "eval_fraction": 0.25, "val_fraction": 0}
+    rows = read_source(make_source(path, {"t": "bytes"}, {"t": "%d.%m.%Y"}, split=split))
+    late = {
+        value[0][3:5]
+        for value, part in zip(rows["t"], rows["split"], strict=True)
+        if part == "eval"
+    }
+    assert late == {b"10", b"11", b"12"}

@@ -209,6 +209,48 @@ def test_kinds_of_columns(run_init: Init) -> None:
     assert len(config.gates.quality.slices) == 2
 
 
+@pytest.mark.parametrize(
+    ("make", "form", "parts", "comment"),
+    [
+        (
+            lambda i: f"{1 + i % 28:02d}.{1 + i % 12:02d}.2010",
+            "%d.%m.%Y",
+            "day",
+            "as their numbers",
+        ),
+        (lambda i: f"{1 + i % 28}/{1 + i % 12}/2010", "%d/%m/%Y", "day", "day first, as"),
+        (lambda i: f"{1 + i % 12:02d}/{1 + i % 28:02d}/2010", "%m/%d/%Y", "day", "month first, as"),
+        (lambda i: f"0{1 + i % 9}.0{1 + i % 7}.2010", "%d.%m.%Y", "day", "day first is assumed"),
+        (lambda i: f"0{1 + i % 9}/0{1 + i % 7}/2010", "%m/%d/%Y", "day", "else %d/%m/%Y"),
+        (
+            lambda i: f"{1 + i % 28:02d}.01.2010 {i % 24:02d}:{i % 60:02d}",
+            "%d.%m.%Y %H:%M",
+            "hour",
+            "dates such as 01.01.2010 00:00",
+        ),
+    ],
+)
+def test_dates_as_people_write_them(
+    run_init: Init,
+    tmp_path: Path,
+    make: Callable[[int], str],
+    form: str,
+    parts: str,
+    comment: str,
+) -> None:
+    config = run_init(random_table(since=make), "label")
+    since: Any = config.features.columns["since"]
+    assert (since.kind, since.unit, since.format) == ("date", "iso", form)
+    assert parts in since.parts
+    assert comment in (tmp_path / "pipeline.yaml").read_text(encoding="utf-8")
+    assert all(split_sizes(config).values())
+
+
+def test_versions_are_no_dates(run_init: Init) -> None:
+    config = run_init(random_table(version=lambda i: f"{1 + i % 3}.{1 + i % 2}.10"), "label")
+    assert kinds(config)["version"] == "categorical"
+
+
 def test_left_out_columns_are_told(run_init: Init, tmp_path: Path) -> None:
     run_init(random_table(id=lambda i: i + 1, same=lambda i: 7), "label")
     text = (tmp_path / "pipeline.yaml").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfx_pipeline.ingest import splits
+from tfx_pipeline.ingest import dates, splits
 from tfx_pipeline.ingest.checks import Faults, LabelCount
 from tfx_pipeline.ingest.files import SPLITS, InputFile
 from tfx_pipeline.ingest.readers import Chunk, chunks
@@ -54,6 +54,8 @@ def typed_rows(files: Sequence[InputFile], source: Source) -> Iterator[TypedRows
         columns, untyped = {}, set()
         for name, kind in source.types.items():
             columns[name], bad = typed_lists(_column(chunk, name), kind, source.data.missing_values)
+            if name in source.dates and not bad:
+                bad = dates.unreadable(columns[name], source.dates[name])
             faults.add(chunk.file, chunk.first_row, name, bad)
             untyped.update([name] if bad else [])
         split_ids, bad = _split(chunk, source, bounds)
@@ -88,7 +90,7 @@ def _split(
         return np.full(chunk.rows.num_rows, SPLITS.index(chunk.file.split), np.int8), []
     column = source.data.split.column
     if bounds is not None and column:
-        values, bad = splits.times(_column(chunk, column))
+        values, bad = splits.times(_column(chunk, column), source.dates.get(column, ""))
         return splits.time_splits(values, bounds), bad
     if source.data.split.method == "column" and column:
         return splits.column_splits(_column(chunk, column))
@@ -106,7 +108,7 @@ def _time_bounds(files: Sequence[InputFile], source: Source) -> splits.TimeBound
     assert column, "SplitConfig lets no time split pass without its column"
     faults, values = Faults(source), []
     for chunk in chunks(files, source, [column]):
-        found, bad = splits.times(_column(chunk, column))
+        found, bad = splits.times(_column(chunk, column), source.dates.get(column, ""))
         values.append(found)
         faults.add(chunk.file, chunk.first_row, column, bad)
     faults.raise_any(files)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.config.data import DataConfig
-from transform.config import StorageType, storage_types
+from transform.config import StorageType, date_formats, storage_types
 
 if TYPE_CHECKING:
     from tfx_pipeline.config.pipeline import PipelineConfig
@@ -21,11 +21,13 @@ class Source:
         data: The config's `data` section.
         types: tf.Example kind of each column that is kept, by its name.
         paths: `data.path`, absolute.
+        dates: Format of each column of dates that is text ("" for ISO 8601), by its name.
     """
 
     data: DataConfig
     types: dict[str, StorageType]
     paths: list[str]
+    dates: dict[str, str] = field(default_factory=dict)
 
     @property
     def split_columns(self) -> list[str]:
@@ -45,19 +47,25 @@ class Source:
 
     def to_json(self) -> str:
         """The same text for the same source: it is part of the cache key of ExampleGen."""
-        return json.dumps(
-            {"data": self.data.model_dump(mode="json"), "types": self.types, "paths": self.paths},
-            sort_keys=True,
-        )
+        content = {
+            "data": self.data.model_dump(mode="json"),
+            "types": self.types,
+            "paths": self.paths,
+            "dates": self.dates,
+        }
+        return json.dumps(content, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Source:
         """Reads what `to_json` wrote."""
         content = json.loads(text)
-        return cls(DataConfig(**content["data"]), content["types"], content["paths"])
+        return cls(
+            DataConfig(**content["data"]), content["types"], content["paths"], content["dates"]
+        )
 
 
 def source_of(config: PipelineConfig) -> Source:
     """The source that a pipeline's config describes."""
     paths = [str(config.resolve(path)) for path in config.data.path]
-    return Source(config.data, storage_types(config.transform), paths)
+    dates = date_formats(config.features)
+    return Source(config.data, storage_types(config.transform), paths, dates)

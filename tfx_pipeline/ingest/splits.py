@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfx_pipeline.config.data import SplitConfig
+from tfx_pipeline.ingest import dates
 from tfx_pipeline.ingest.files import SPLIT_SYNONYMS, SPLITS
 from tfx_pipeline.ingest.values import BadValues
 
@@ -63,11 +64,12 @@ def cut(hashes: np.ndarray, split: SplitConfig) -> np.ndarray:
     ).astype(np.int8)
 
 
-def times(column: pa.Array) -> tuple[np.ndarray, list[BadValues]]:
+def times(column: pa.Array, form: str = "") -> tuple[np.ndarray, list[BadValues]]:
     """A column of times as numbers that order it: itself if numeric, else Unix seconds.
 
     Args:
-        column: Length N: numbers, dates, or text holding either (ISO 8601).
+        column: Length N: numbers, dates, or text holding either.
+        form: How a text states a date, where a feature says so; "" is ISO 8601.
 
     Returns:
         float64 [N], and the values that are no time.
@@ -82,6 +84,8 @@ def times(column: pa.Array) -> tuple[np.ndarray, list[BadValues]]:
         numbers = pc.divide(stamps.cast(pa.float64()), 1e6)
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         numbers = column.cast(pa.float64(), safe=False)
+    elif form:
+        numbers = pa.array(dates.seconds(_text(column), form))
     else:  # Text, or the one value in the list of a tf.Example.
         texts = [(text or b"").decode(errors="replace") for text in _text(column).to_pylist()]
         numbers = pa.array([_seconds(text) for text in texts], pa.float64())
@@ -93,7 +97,8 @@ def times(column: pa.Array) -> tuple[np.ndarray, list[BadValues]]:
         first,
         str(column[first].as_py() or ""),
         "is no time to split by",
-        "`method: time` needs a number or ISO 8601 text (2024-01-31T13:45:00) in every row.",
+        "`method: time` needs a number or ISO 8601 text (2024-01-31T13:45:00) in every row; text "
+        "in another format needs a date feature that says which with `format`.",
         len(bad),
     )
     return np.zeros(len(column)), [fault]

@@ -332,7 +332,10 @@ def _bad(values: pa.Array, mask: pa.Array, problem: str, hint: str) -> list[BadV
     if not len(rows):
         return []
     value = values[int(rows[0])].as_py()
-    shown = f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
-    if len(shown) > 60:
-        shown = shown[:57] + "..."
-    return [BadValues(int(rows[0]), shown, problem, hint, len(rows))]
+    text = f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+    return [BadValues(int(rows[0]), shown(text), problem, hint, len(rows))]
+
+
+def shown(text: str) -> str:
+    """A value as an error shows it, cut to a length that leaves room for the error."""
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -10,18 +10,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tfx_pipeline.ingest import dates
+
 # Texts that stand for a missing value. The second group are words too: they count only among
 # numbers.
 MARKERS = ("?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "#N/A")
 _MARKERS_AMONG_NUMBERS = ("None", "none", "-", "--", ".", "missing", "unknown")
 
-_ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[-+]\d{2}:?\d{2})?)?")
 _TIME_NAME = re.compile(r"time|date|epoch|unix|_ts$|_at$", re.IGNORECASE)
 _ID_NAME = re.compile(r"(^|_|\b)(id|uuid|guid|key|index|rownum|unnamed_\d+)$", re.IGNORECASE)
 _CODE_NAME = re.compile(r"code|zip|postal|_id$|area|tract|region|category|class", re.IGNORECASE)
 _FEW = 12  # A whole number of at most this many values may be a code ...
 _ROWS_A_VALUE = 100  # ... if each has about this many rows to learn from.
 _MAX_VOCABULARY = 1000
+_DAY_PARTS = ["weekday", "day", "month"]
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,12 @@ def profile_column(name: str, column: pa.Array) -> ColumnProfile:
     texts = pc.unique(present).to_pylist()
     if any(text.strip().lower().lstrip("+-") in ("inf", "infinity") for text in texts):
         return profile("left out", "it holds infinite values")
-    if all(_ISO.fullmatch(text.strip()) for text in texts):
-        has_hours = any(len(text) > 10 and text[11:16] != "00:00" for text in texts)
-        parts = ["hour", "weekday", "month"] if has_hours else ["weekday", "day", "month"]
-        return profile("date", "ISO dates", unit="iso", parts=parts)
+    written = dates.guess(pc.unique(present))
+    if written is not None:
+        stamps = dates.seconds(pc.unique(present), written.format)
+        parts = ["hour", "weekday", "month"] if np.any(stamps % 86400) else _DAY_PARTS
+        stated = {"format": written.format} if written.format else {"unit": "iso"}
+        return profile("date", _why_date(written, texts[0].strip()), **stated, parts=parts)
     length = float(np.mean([len(text) for text in texts]))
     words = float(np.mean([len(text.split()) for text in texts]))
     if (length > 40 or words >= 5) and distinct > 0.5 * rows:
@@ -116,6 +120,17 @@ def profile_column(name: str, column: pa.Array) -> ColumnProfile:
         return profile("left out", "nearly every row has its own value")
     what = "one value, or none" if distinct == 1 else f"{distinct} values"
     return _categorical(name, distinct, missing, what)
+
+
+def _why_date(written: dates.Guess, example: str) -> str:
+    if not written.format:
+        return "ISO dates"
+    if written.format.startswith("%Y"):
+        return f"dates such as {example}"
+    order = "day first" if written.format.startswith("%d") else "month first"
+    if not written.other:
+        return f"dates such as {example}, {order}, as their numbers tell"
+    return f"dates such as {example}: {order} is assumed, no number decides; else {written.other}"
 
 
 def _profile_numbers(name: str, values: np.ndarray, distinct: int, missing: int) -> ColumnProfile:
