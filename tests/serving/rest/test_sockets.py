@@ -1,12 +1,10 @@
-"""What a REST port does about time, size, slow and broken clients, TLS, and when it is stopped."""
+"""What a REST port does about time, size, slow and broken clients, and when it is stopped."""
 
 from __future__ import annotations
 
-import datetime
 import gzip
 import json
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -16,16 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from serving.server.calls import Call
 from serving.server.rest import RestServer
-from serving.server.rest.server import start_rest, tls_context
 from serving.server.status import Code, RequestError
-from tfx_pipeline.errors import ServingError
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 PATH = "/v1/models/kinds:predict"
@@ -380,76 +373,3 @@ def test_stop_waits_no_longer_than_its_grace(start) -> None:
             assert answer(connection) == (503, document, True)
     finally:
         release.set()
-
-
-def test_a_port_that_is_taken(rest_server: RestServer) -> None:
-    with pytest.raises(ServingError, match=f"cannot listen on port {rest_server.port} of") as error:
-        start_rest(lambda *_: None, rest_server.port, "127.0.0.1", threads=1)
-    assert "--rest_api_port" in str(error.value.hint)
-
-
-def test_ipv6(rest_core: Any, handlers: dict[str, Any]) -> None:
-    from serving.server.rest import build_app
-
-    server = start_rest(build_app(rest_core, handlers), 0, "::1", threads=1)
-    try:
-        assert send(f"http://[::1]:{server.port}").json() == {"outputs": [3.0]}
-    finally:
-        server.stop(0)
-
-
-def _certificate() -> tuple[str, str]:
-    """A key and a certificate for localhost that signs itself, PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return private.decode(), certificate.public_bytes(pem).decode()
-
-
-def test_tls(start) -> None:
-    key, certificate = _certificate()
-    server, _ = start(server={"ssl_context": tls_context(key, certificate)})
-    trusting = ssl.create_default_context(cadata=certificate)
-    assert send(f"https://localhost:{server.port}", verify=trusting).json() == {"outputs": [3.0]}
-    with pytest.raises(httpx.ConnectError):
-        send(f"https://localhost:{server.port}")
-    with pytest.raises(httpx.TransportError):
-        send(f"http://localhost:{server.port}")
-
-
-def test_mutual_tls(start, tmp_path: Any) -> None:
-    key, certificate = _certificate()
-    client_key, client_certificate = _certificate()
-    context = tls_context(key, certificate, client_ca=client_certificate)
-    server, _ = start(server={"ssl_context": context})
-    trusting = ssl.create_default_context(cadata=certificate)
-    with pytest.raises(httpx.TransportError):
-        send(f"https://localhost:{server.port}", verify=trusting)
-    pem = tmp_path / "client.pem"
-    pem.write_text(client_key + client_certificate)
-    trusting.load_cert_chain(pem)
-    assert send(f"https://localhost:{server.port}", verify=trusting).json() == {"outputs": [3.0]}
-
-
-def test_tls_keys_that_do_not_fit() -> None:
-    (key, _), (_, certificate) = _certificate(), _certificate()
-    with pytest.raises(ServingError, match="the TLS key or certificate cannot be used"):
-        tls_context(key, certificate)
-    with pytest.raises(ServingError, match="the TLS key or certificate cannot be used"):
-        tls_context("", "")
