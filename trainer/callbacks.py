@@ -82,10 +82,13 @@ class KeepState(tf_keras.callbacks.Callback):
         self._stopping = stopping
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
         state = self._state
         state.epoch.assign(epoch + 1)
+        state.loss.assign(float(logs["loss"]))
+        state.val_loss.assign(float(logs.get("val_loss", math.nan)))
         if self._stopping is not None:
-            self._judge(float((logs or {})["val_loss"]), self._stopping)
+            self._judge(float(logs["val_loss"]), self._stopping)
         self._checkpoints.save()
         self.model.stop_training = bool(state.stopped.numpy())
 
@@ -100,6 +103,7 @@ class KeepState(tf_keras.callbacks.Callback):
         if loss < float(state.best_loss.numpy()) - stopping.min_delta:
             state.best_loss.assign(loss)
             state.best_epoch.assign(state.epoch)
+            state.best_train_loss.assign(state.loss)
             state.waited_epochs.assign(0)
             self._checkpoints.save_best()
             return

@@ -26,8 +26,11 @@ class TrainState(tf.Module):
 
     Attributes:
         epoch: Epochs done.
+        loss: Training loss of the last one of them; NaN before the first.
+        val_loss: Validation loss then; NaN without a validation split.
         best_loss: Lowest validation loss so far (infinity at first).
         best_epoch: The epoch it was measured in, from 1; 0 without one.
+        best_train_loss: Training loss of that epoch.
         waited_epochs: Epochs since then.
         stopped: Whether early stopping has ended the training.
     """
@@ -36,8 +39,11 @@ class TrainState(tf.Module):
         super().__init__()
         # Float64 and int64: what they were is what they are after a restore.
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.loss = tf.Variable(float("nan"), dtype=tf.float64, trainable=False)
+        self.val_loss = tf.Variable(float("nan"), dtype=tf.float64, trainable=False)
         self.best_loss = tf.Variable(float("inf"), dtype=tf.float64, trainable=False)
         self.best_epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.best_train_loss = tf.Variable(float("nan"), dtype=tf.float64, trainable=False)
         self.waited_epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.stopped = tf.Variable(False, trainable=False)
 

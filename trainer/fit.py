@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,11 @@ from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
 from trainer.input import Split, all_batches, train_batches
 from trainer.models.build import LabelScale
+from trainer.progress import Ended, Resumed, report
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from transform.config import LabelConfig
 
 log = logging.getLogger(__name__)
@@ -75,6 +79,7 @@ def fit(
     epoch = checkpoints.restore()
     if epoch:
         log.info("resumed after epoch %d from %s", epoch, folder)
+        report(Resumed(_steps_after(epoch, train), train.steps, epoch))
     callbacks = [
         *extra,
         Watch(train, lambda: not_finite(train_split)),
@@ -101,6 +106,34 @@ def fit(
         epoch = last_epoch
     if train.early_stopping is not None:
         checkpoints.restore_best()
+    report(_ended(state, train))
+
+
+def _steps_after(epochs: int, train: TrainConfig) -> int:
+    return min(epochs * train.steps_per_epoch, train.steps)
+
+
+def _ended(state: TrainState, train: TrainConfig) -> Ended:
+    """How far training came, and the losses of the weights that are kept."""
+    best = train.early_stopping is not None
+    epoch, loss, val_loss = (
+        (state.best_epoch, state.best_train_loss, state.best_loss)
+        if best
+        else (state.epoch, state.loss, state.val_loss)
+    )
+    return Ended(
+        step=_steps_after(int(state.epoch.numpy()), train),
+        total_steps=train.steps,
+        kept_step=_steps_after(int(epoch.numpy()), train),
+        loss=_known(loss),
+        val_loss=_known(val_loss),
+        best=best,
+    )
+
+
+def _known(variable: tf.Variable) -> float | None:
+    value = float(variable.numpy())
+    return value if math.isfinite(value) else None
 
 
 def not_finite(split: Split) -> str:

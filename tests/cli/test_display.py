@@ -25,8 +25,9 @@ def shown(*, terminal: bool, quiet: bool = False) -> str:
         display.node_progress("Trainer", 300, 1000, "loss 0.4321")
         if terminal:
             time.sleep(0.4)  # The live line is drawn eight times a second.
-        display.node_retried("Trainer", "the connection was reset\nsecond line")
-        display.node_ended("Trainer", NodeRecord(state="complete", seconds=2.5))
+        display.node_said("Trainer", "the connection was reset; trying again")
+        trained = NodeRecord(state="complete", seconds=2.5, note="1000 steps, loss 0.4321")
+        display.node_ended("Trainer", trained)
         display.node_ended("Pusher", NodeRecord(state="failed", seconds=0.1))
     return out.getvalue()
 
@@ -50,6 +51,33 @@ def test_on_a_terminal_the_running_node_has_a_bar() -> None:
     text = shown(terminal=True)
     assert "━" in text
     assert "loss 0.4321" in text
+
+
+@pytest.mark.parametrize(
+    ("node", "line"),
+    [
+        (NodeRecord(state="complete", seconds=2.0), "✓ Node      2.0 s"),
+        (
+            NodeRecord(state="complete", outcome="refused", seconds=2.0),
+            "✗ Node      2.0 s  refused",
+        ),
+        (NodeRecord(state="cached", outcome="refused"), "✗ Node      0.0 s  refused, cached"),
+        (NodeRecord(state="complete", outcome="not pushed", seconds=0.1), "– Node  not pushed"),
+        (NodeRecord(state="reused", seconds=4.1), "✓ Node  reused"),
+        (NodeRecord(state="skipped"), "– Node  skipped"),
+        (
+            NodeRecord(state="failed", outcome="interrupted", seconds=3.0, note="at step 5 of 9"),
+            "– Node      3.0 s  interrupted at step 5 of 9",
+        ),
+    ],
+)
+def test_a_line_says_what_became_of_its_node(node: NodeRecord, line: str) -> None:
+    out = io.StringIO()
+    record = RunRecord(run_id="20260101-000000-abcd", pipeline="taxi", started=now())
+    with RunDisplay(Console(file=out, width=100), record, quiet=False) as display:
+        display.nodes_known(["Node"])
+        display.node_ended("Node", node)
+    assert out.getvalue().splitlines()[-1].split() == line.split()
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -95,6 +96,7 @@ def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(
     record = project.latest
     assert (record.state, record.exit_code) == ("interrupted", INTERRUPTED_EXIT_CODE)
     assert states(record)["Transform"] == "failed"
+    assert re.search(r"^  – Transform +\d+\.\d s  interrupted$", started.terminal, re.MULTILINE)
     found = {e["node"]: e["state"] for e in lineage(project.database, record.run_id)}
     assert set(found.values()) == {"COMPLETE", "FAILED"}
     resumed = processes.start("run", "--resume", str(project.folder))
@@ -102,6 +104,30 @@ def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(
     assert project.latest.run_id == record.run_id
     assert project.latest.state == "complete"
     assert_nothing_half_written(project, versions=1)
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_training_says_how_far_it_was_and_resume_where_it_goes_on(
+    processes: Template, rows: Path, tmp_path: Path
+) -> None:
+    project = make_project(tmp_path, rows)
+    project.change("train.steps", 3000)
+    project.change("train.steps_per_epoch", 300)
+    checkpoints = "artifacts/Trainer/model_run/*/checkpoints/checkpoint"
+    started = processes.start("run", str(project.folder))
+    wait_for(lambda: bool(list(project.config.root.glob(checkpoints))))
+    os.kill(started.pid, signal.SIGINT)
+    assert started.wait() == INTERRUPTED_EXIT_CODE
+    line = r"^  – Trainer +\d+\.\d s  interrupted at step (\d+) of 3000$"
+    stopped = re.search(line, started.terminal, re.MULTILINE)
+    assert stopped, started.terminal
+    resumed = processes.start("run", "--resume", str(project.folder))
+    assert resumed.wait() == 0, resumed.terminal
+    line = r"^  ↻ Trainer: training resumed after step (\d+) of 3000 \(epoch \d\)$"
+    again = re.search(line, resumed.terminal, re.MULTILINE)
+    assert again, resumed.terminal
+    assert 0 < int(again[1]) <= int(stopped[1])
+    assert re.search(r"^  ✓ Transform +reused$", resumed.terminal, re.MULTILINE)
 
 
 @pytest.fixture

@@ -85,6 +85,9 @@ def test_the_record_tells_what_happened(project: Project, first_run: RunRecord) 
     assert list(content["nodes"]) == NODES
     assert set(states(first_run).values()) == {"complete"}
     assert 0.6 < content["metrics"]["auc"] < 1
+    training = content["nodes"]["Trainer"]["training"]
+    assert (training["steps"], training["planned_steps"], training["kept_step"]) == (40, 40, 40)
+    assert content["nodes"]["Trainer"]["note"].startswith("40 steps, loss 0.")
     assert content["verdicts"]["Evaluator"]["blessed"] is True
     assert len(content["data_digest"]) == len(content["config_digest"]) == 64
     assert content["versions"]["tensorflow"]
@@ -223,8 +226,20 @@ def test_a_threshold_out_of_reach_refuses_and_says_by_how_much(project: Project)
     assert "auc" in result.terminal
     assert ">= 0.999" in result.terminal
     assert "quality gate: refused" in result.terminal
+    assert line_of("Evaluator", result) == ["✗", "refused"]
+    assert line_of("Pusher", result) == ["–", "not", "pushed"]
+    # The nodes themselves did not fail.
+    assert states(record)["Evaluator"] == states(record)["Pusher"] == "complete"
+    assert record.nodes["Evaluator"].outcome == "refused"
     assert "Traceback" not in result.terminal
     assert len(result.lines) <= 24, result.terminal
+
+
+def line_of(node: str, result: Result) -> list[str]:
+    """The words of a node's line, without its name and seconds."""
+    found = [line.split() for line in result.lines if line[2:3] in ("✓", "✗", "–")]
+    [words] = [words for words in found if words[1] == node]
+    return [words[0], *(words[4:] if words[3:4] == ["s"] else words[2:])]
 
 
 SCHEMA = """
@@ -256,6 +271,8 @@ def test_data_that_break_the_users_schema_stop_the_run(project: Project) -> None
     assert {record.nodes[node].state for node in BEHIND_THE_DATA_GATE} == {"skipped"}
     assert project.versions == versions
     assert "data gate: refused" in result.terminal
+    assert line_of("DataGate", result) == ["✗", "refused"]
+    assert line_of("Trainer", result) == ["–", "skipped"]
     for text in ("payment_type", "Credit Card", "No Charge", "fare", "20"):
         assert text in result.terminal, result.terminal
     assert "Traceback" not in result.terminal

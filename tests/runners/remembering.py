@@ -14,7 +14,7 @@ class Remembering:
     nodes: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     ended: dict[str, str] = field(default_factory=dict)
-    retried: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     def nodes_known(self, node_ids: list[str]) -> None:
         self.nodes = node_ids
@@ -28,5 +28,5 @@ class Remembering:
     def node_ended(self, node_id: str, record: NodeRecord) -> None:
         self.ended[node_id] = record.state
 
-    def node_retried(self, node_id: str, error: str) -> None:
-        self.retried.append(node_id)
+    def node_said(self, node_id: str, text: str) -> None:
+        self.said.append(f"{node_id}: {text}")

@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from trainer.progress import Progress, listen, report
+from trainer.progress import Ended, Event, Progress, Resumed, describe, listen, report
 
 
 def test_a_listener_hears_reports_until_its_context_ends() -> None:
-    heard: list[Progress] = []
+    heard: list[Event] = []
     with listen(heard.append):
         report(Progress(10, 100, 0.5, 1))
     report(Progress(20, 100, 0.4, 1))
@@ -43,3 +43,14 @@ def test_without_a_listener_an_epoch_is_one_line(caplog: pytest.LogCaptureFixtur
     assert [r.getMessage() for r in caplog.records] == [
         "epoch 1: step 100 of 100, loss 0.25, val_loss 0.3"
     ]
+
+
+def test_the_end_is_told_of_the_weights_that_are_kept() -> None:
+    stopped = Ended(550, 1750, 150, 0.7, 0.581, best=True)
+    assert describe(stopped) == "stopped at 550 of 1750 steps, best val 0.581 at 150"
+    to_the_end = Ended(1750, 1750, 1700, 0.7, 0.581, best=True)
+    assert describe(to_the_end) == "1750 steps, best val 0.581 at 1700"
+    assert describe(Ended(40, 40, 40, 0.5, None, best=False)) == "40 steps, loss 0.5"
+    assert describe(Ended(40, 40, 40, 0.5, 0.25, best=False)) == "40 steps, loss 0.5, val 0.25"
+    assert describe(Ended(40, 40, 40, None, None, best=False)) == "40 steps"
+    assert describe(Resumed(60, 130, 2)) == "training resumed after step 60 of 130 (epoch 2)"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from trainer.config import EarlyStopping, ModelConfig, TrainConfig
-from trainer.progress import Progress, listen
+from trainer.progress import Ended, Event, Progress, Resumed, describe, listen
 
 pytestmark = pytest.mark.slow  # Data through TFT and training: seconds each.
 
@@ -40,13 +40,21 @@ with listen(die):
 """
 
 
-def run(fn_args: Any) -> list[Progress]:
+def events(fn_args: Any) -> list[Event]:
     from trainer.run import run_fn
 
-    heard: list[Progress] = []
+    heard: list[Event] = []
     with listen(heard.append):
         run_fn(fn_args)
     return heard
+
+
+def steps(heard: list[Event]) -> list[Progress]:
+    return [event for event in heard if isinstance(event, Progress)]
+
+
+def run(fn_args: Any) -> list[Progress]:
+    return steps(events(fn_args))
 
 
 def weights(fn_args: Any) -> list[Any]:
@@ -72,7 +80,11 @@ def test_resume_after_sigkill(binary: Any, tmp_path: Path) -> None:
     leftover.mkdir(parents=True)
     (leftover / "saved_model.pb").write_bytes(b"half")
 
-    heard = run(killed)
+    first, *others, last = events(killed)
+    assert first == Resumed(60, 130, 2)
+    assert isinstance(last, Ended)
+    assert (last.step, last.total_steps) == (130, 130)
+    heard = steps(others)
     assert heard[0].epoch == 3
     assert [p.step for p in heard if p.epoch_end] == [90, 120, 130]
     assert not leftover.exists()
@@ -101,12 +113,19 @@ def test_early_stopping_keeps_the_best_weights(binary: Any, tmp_path: Path) -> N
         }
     )
     fn_args = binary.fn_args(tmp_path, MODEL, train)
-    heard = [p for p in run(fn_args) if p.epoch_end]
+    *events_before, ended = events(fn_args)
+    heard = [p for p in steps(events_before) if p.epoch_end]
     losses = [p.val_loss for p in heard]
     best = losses.index(min(losses))
     assert heard[-1].step < 3000
     assert len(losses) == best + 1 + 2
     assert best < len(losses) - 1
+    # What is told at the end is told of the weights that are kept.
+    kept = heard[best]
+    assert ended == Ended(heard[-1].step, 3000, kept.step, kept.loss, kept.val_loss, best=True)
+    assert describe(ended) == (
+        f"stopped at {heard[-1].step} of 3000 steps, best val {losses[best]:.4g} at {kept.step}"
+    )
 
     examples = binary.examples("val", 200, label=False)
     served = tf.saved_model.load(fn_args.serving_model_dir).signatures["serving_default"]

@@ -19,10 +19,15 @@ _MARKS = {
     "complete": "[green]✓[/]",
     "cached": "[green]✓[/]",
     "reused": "[green]✓[/]",
+    "refused": "[yellow]✗[/]",
+    "not pushed": "[yellow]–[/]",
+    "interrupted": "[yellow]–[/]",
     "skipped": "[yellow]–[/]",
     "not run": "[dim]–[/]",
     "failed": "[red]✗[/]",
 }
+# What this run did not spend time on has no seconds.
+_WITHOUT_SECONDS = {"reused", "not pushed", "skipped", "not run"}
 
 
 class RunDisplay:
@@ -77,23 +82,27 @@ class RunDisplay:
         with self._lock:
             self._progress[node_id] = (done, total, note)
 
-    def node_retried(self, node_id: str, error: str) -> None:
-        """A node is tried again."""
-        self._print(f"  [yellow]↻[/] {node_id}: {escape(error.splitlines()[0])}; trying again")
+    def node_said(self, node_id: str, text: str) -> None:
+        """Something happened to a node that its user should know: it is tried again, or goes on
+        from a checkpoint. May be called from the node's own thread."""
+        self._print(f"  [yellow]↻[/] {node_id}: {escape(text)}")
 
     def node_ended(self, node_id: str, record: NodeRecord) -> None:
         """A node has ended: its line is printed for good."""
         with self._lock:
             self._running.pop(node_id, None)
-            _, total, note = self._progress.pop(node_id, (0, 0, ""))
-        if record.state != "complete":
-            note = record.state
-        elif total:
-            note = f"{total} steps, {note}"
-        self._line(_MARKS.get(record.state, " "), node_id, record.seconds, escape(note))
+            self._progress.pop(node_id, None)
+        kind = record.outcome or record.state
+        self._line(
+            _MARKS.get(kind, " "),
+            node_id,
+            None if kind in _WITHOUT_SECONDS else record.seconds,
+            escape(" ".join(words for words in (record.said, record.note) if words)),
+        )
 
-    def _line(self, mark: str, name: str, seconds: float, note: str) -> None:
-        self._print(f"  {mark} {name:<{self._width}} {seconds:7.1f} s  {note}".rstrip())
+    def _line(self, mark: str, name: str, seconds: float | None, note: str) -> None:
+        took = " " * 9 if seconds is None else f"{seconds:7.1f} s"
+        self._print(f"  {mark} {name:<{self._width}} {took}  {note}".rstrip())
 
     def _print(self, text: str) -> None:
         if not self._quiet:

@@ -31,14 +31,38 @@ class ArtifactRecord(BaseModel):
     properties: dict[str, Any] = {}
 
 
+class TrainingRecord(BaseModel):
+    """How training ended. The losses are those of the weights that are kept, at `kept_step`."""
+
+    steps: int
+    planned_steps: int
+    kept_step: int
+    loss: float | None = None
+    val_loss: float | None = None
+
+
 class NodeRecord(BaseModel):
-    """How one node went. `seconds` is wall time."""
+    """How one node went. `seconds` is wall time.
+
+    `state` is what MLMD has: a gate that refuses is complete. Where a person would be misled by
+    it, `outcome` says more: `refused`, `not pushed`, `interrupted`. `note` is the rest of the
+    node's line on the terminal.
+    """
 
     state: str = "waiting"
+    outcome: str = ""
+    note: str = ""
     seconds: float = 0.0
     tries: int = 1
     error: str = ""
     artifacts: dict[str, list[ArtifactRecord]] = {}
+    training: TrainingRecord | None = None
+
+    @property
+    def said(self) -> str:
+        """Its outcome and state in one or two words; empty where it is simply complete."""
+        state = "" if self.state == "complete" or self.outcome == "interrupted" else self.state
+        return ", ".join(word for word in (self.outcome, state) if word)
 
 
 class RunRecord(BaseModel):

@@ -15,7 +15,7 @@ from tfx.types import Artifact
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError, GateRefused
 from tfx_pipeline.report import record as records
-from tfx_pipeline.report.record import ArtifactRecord, NodeRecord, RunRecord
+from tfx_pipeline.report.record import ArtifactRecord, NodeRecord, RunRecord, TrainingRecord
 from tfx_pipeline.runners import ir as ir_lib
 from tfx_pipeline.runners import mlmd
 from tfx_pipeline.runners.local import base_run, results
@@ -60,7 +60,7 @@ def execute(
     display.nodes_known([node.id for node in graph])
     record.nodes = {node.id: record.nodes.get(node.id, NodeRecord()) for node in graph}
 
-    watcher = _Recorder(config, record, display)
+    watcher = _Recorder(config, record, display, options.started)
     limits = Limits(
         max_parallel_nodes=config.run.max_parallel_nodes,
         memory_per_node_mb=config.run.memory_per_node_mb,
@@ -77,6 +77,7 @@ def execute(
         outcomes = run_all(graph, run, limits, watcher)
     except KeyboardInterrupt:
         _fail_running(config, ir, record)
+        watcher.interrupted()
         raise
     failed = [o.error for o in outcomes.values() if o.error is not None]
     if failed:
@@ -99,41 +100,76 @@ def _refuse_changed_code(ir: pipeline_pb2.Pipeline, config: PipelineConfig) -> N
 class _Recorder:
     """Writes what happens into the record and passes it on to the display."""
 
-    def __init__(self, config: PipelineConfig, record: RunRecord, display: Display) -> None:
+    def __init__(
+        self, config: PipelineConfig, record: RunRecord, display: Display, started: float
+    ) -> None:
         self._config = config
         self._record = record
         self._display = display
-        self._started = time.monotonic() - record.seconds
+        self._started = started - record.seconds
+        self._node_started: dict[str, float] = {}
+        self._latest: dict[str, progress.Event] = {}
 
     def node_started(self, node_id: str) -> None:
         self._record.nodes[node_id].state = State.RUNNING
+        self._node_started[node_id] = time.monotonic()
         self._save()
         self._display.node_started(node_id)
 
-    def node_progressed(self, node_id: str, event: progress.Progress) -> None:
-        note = f"loss {event.loss:.4f}"
-        if event.val_loss is not None:
-            note += f", val {event.val_loss:.4f}"
-        self._display.node_progress(node_id, event.step, event.total_steps, note)
+    def node_progressed(self, node_id: str, event: progress.Event) -> None:
+        self._latest[node_id] = event
+        if isinstance(event, progress.Resumed):
+            self._display.node_said(node_id, progress.describe(event))
+        elif isinstance(event, progress.Progress):
+            note = progress.describe(event)
+            self._display.node_progress(node_id, event.step, event.total_steps, note)
 
     def node_retried(self, node_id: str, outcome: Outcome) -> None:
-        self._display.node_retried(node_id, str(outcome.error))
+        self._latest.pop(node_id, None)
+        [reason, *_] = str(outcome.error).splitlines()
+        self._display.node_said(node_id, f"{reason}; trying again")
 
     def node_ended(self, outcome: Outcome) -> None:
-        node = self._record.nodes[outcome.node_id]
-        before = node.seconds if outcome.state is State.REUSED else 0.0
-        self._record.nodes[outcome.node_id] = NodeRecord(
+        before = self._record.nodes[outcome.node_id]
+        reused = outcome.state is State.REUSED
+        node = NodeRecord(
             state=outcome.state,
-            seconds=round(max(outcome.seconds, before), 3),
+            note=before.note if reused else "",
+            seconds=round(max(outcome.seconds, before.seconds if reused else 0.0), 3),
             tries=outcome.tries,
             error=str(outcome.error or ""),
             artifacts={
                 key: [_artifact(a) for a in found] for key, found in outcome.outputs.items()
             },
+            training=before.training if reused else None,
         )
+        self._record.nodes[outcome.node_id] = node
+        event = self._latest.pop(outcome.node_id, None)
+        if isinstance(event, progress.Ended):
+            node.note = progress.describe(event)
+            node.training = TrainingRecord(
+                steps=event.step,
+                planned_steps=event.total_steps,
+                kept_step=event.kept_step,
+                loss=event.loss,
+                val_loss=event.val_loss,
+            )
         results.read(self._record, outcome.node_id)
         self._save()
-        self._display.node_ended(outcome.node_id, self._record.nodes[outcome.node_id])
+        self._display.node_ended(outcome.node_id, node)
+
+    def interrupted(self) -> None:
+        """After Ctrl-C: says of each node that ran how far it had come."""
+        for node_id, started in self._node_started.items():
+            node = self._record.nodes[node_id]
+            if node.outcome != "interrupted":
+                continue
+            node.seconds = round(time.monotonic() - started, 3)
+            event = self._latest.get(node_id)
+            if event is not None:
+                node.note = f"at step {event.step} of {event.total_steps}"
+            self._display.node_ended(node_id, node)
+        self._save()
 
     def _save(self) -> None:
         self._record.seconds = round(time.monotonic() - self._started, 3)
@@ -161,6 +197,7 @@ def _fail_running(config: PipelineConfig, ir: pipeline_pb2.Pipeline, record: Run
         for node_id, node in record.nodes.items():
             if node.state == State.RUNNING:
                 node.state = State.FAILED
+                node.outcome = "interrupted"
                 node.error = "stopped by Ctrl-C"
                 found = mlmd.executions(handle, ir.pipeline_info.id, record.run_id, node_id)
                 mlmd.fail_active(handle, found)

@@ -18,6 +18,7 @@ def read(record: RunRecord, node_id: str) -> None:
         verdict = read_verdict(artifact.uri) if artifact is not None else None
         if verdict is not None:
             record.verdicts[node_id] = json.loads(verdict.to_json())
+            record.nodes[node_id].outcome = "" if verdict.blessed else "refused"
             overall = verdict.metrics.get(OVERALL, {})
             record.metrics.update({k: v for k, v in overall.items() if v is not None})
     elif node_id == "ExampleGen":
@@ -28,8 +29,12 @@ def read(record: RunRecord, node_id: str) -> None:
             )
     elif node_id == "Pusher":
         artifact = _first(record, node_id, "pushed_model")
-        if artifact is not None and artifact.properties.get("pushed"):
+        if artifact is None:
+            return
+        if artifact.properties.get("pushed"):
             record.pushed_to = str(artifact.properties.get("pushed_destination", ""))
+        else:
+            record.nodes[node_id].outcome = "not pushed"
 
 
 def refusal(record: RunRecord) -> str | None:

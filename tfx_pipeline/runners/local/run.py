@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -26,11 +27,20 @@ CreatePipeline = Callable[[PipelineConfig], "Pipeline"]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to run. `resume` is a run's id, or empty for the latest unfinished one."""
+    """What to run.
+
+    Attributes:
+        resume: A run's id, or empty for the latest unfinished one; None for a new run.
+        from_nodes: First nodes to run; empty: from the start.
+        to_nodes: Last nodes to run; empty: to the end.
+        started: When the command began (`time.monotonic()`): a run's seconds count from there, with
+            the imports.
+    """
 
     resume: str | None = None
     from_nodes: list[str] = field(default_factory=list)
     to_nodes: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def is_partial(self) -> bool:
@@ -45,12 +55,12 @@ class Display(Protocol):
 
     def node_started(self, node_id: str) -> None: ...
 
-    # Called from the node's own thread; everything else from the thread that runs the pipeline.
-    def node_progress(self, node_id: str, done: int, total: int, note: str) -> None: ...
-
     def node_ended(self, node_id: str, record: records.NodeRecord) -> None: ...
 
-    def node_retried(self, node_id: str, error: str) -> None: ...
+    # These two may be called from the node's own thread, the others from the pipeline's only.
+    def node_progress(self, node_id: str, done: int, total: int, note: str) -> None: ...
+
+    def node_said(self, node_id: str, text: str) -> None: ...
 
 
 def run_pipeline(
@@ -123,7 +133,7 @@ def opened(config: PipelineConfig, options: RunOptions) -> Iterator[RunRecord]:
         write_text(
             config.root / record.run_id / records.CONFIG_FILE, provenance.resolved_yaml(config)
         )
-        with _recorded(record, config):
+        with _recorded(record, config, options.started - record.seconds):
             yield record
 
 
@@ -164,24 +174,29 @@ def _record(config: PipelineConfig, options: RunOptions) -> RunRecord:
 
 
 @contextlib.contextmanager
-def _recorded(record: RunRecord, config: PipelineConfig) -> Iterator[None]:
+def _recorded(record: RunRecord, config: PipelineConfig, started: float) -> Iterator[None]:
     """Keeps the record true however the run ends."""
+
+    def end(state: records.RunState, code: int, error: str) -> None:
+        record.seconds = round(time.monotonic() - started, 3)
+        _end(record, config, state, code, error)
+
     records.save(record, config.root)
     try:
         yield
     except KeyboardInterrupt:
-        _end(record, config, "interrupted", INTERRUPTED_EXIT_CODE, "stopped by Ctrl-C")
+        end("interrupted", INTERRUPTED_EXIT_CODE, "stopped by Ctrl-C")
         raise
     except GateRefused as refusal:
-        _end(record, config, "refused", refusal.exit_code, refusal.headline)
+        end("refused", refusal.exit_code, refusal.headline)
         raise
     except AssayError as error:
-        _end(record, config, "failed", error.exit_code, str(error))
+        end("failed", error.exit_code, str(error))
         raise
     except BaseException as error:
-        _end(record, config, "failed", 1, f"{type(error).__name__}: {error}")
+        end("failed", 1, f"{type(error).__name__}: {error}")
         raise
-    _end(record, config, "complete", 0, "")
+    end("complete", 0, "")
 
 
 def _end(
@@ -189,7 +204,6 @@ def _end(
 ) -> None:
     record.state, record.exit_code, record.error = state, code, error
     record.ended = records.now()
-    record.seconds = record.seconds or (record.ended - record.started).total_seconds()
     try:
         records.save(record, config.root)
     except AssayError:
