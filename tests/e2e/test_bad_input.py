@@ -99,6 +99,22 @@ def test_a_function_that_is_not_importable(project: Project) -> None:
     refused(project, ConfigError.exit_code, "there is no module 'no'")
 
 
+@pytest.mark.parametrize("option", ["--from", "--to", "--only"])
+def test_a_node_that_is_not_there(project: Project, option: str) -> None:
+    result = project.assay("run", option, "Trainr")
+    assert result.code == ConfigError.exit_code
+    assert "no such node: Trainr\n" in result.terminal
+    assert "Did you mean Trainer?" in result.terminal
+    assert not project.runs
+
+
+def test_a_hint_names_the_config_that_was_given(project: Project) -> None:
+    config = (project.folder / "pipeline.yaml").rename(project.folder / "mine.yaml")
+    result = assay("run", "--resume", str(config))
+    assert result.code == ConfigError.exit_code
+    assert f"Start a new one with `assay run {config}`" in result.terminal
+
+
 def test_two_runs_in_one_folder(project: Project) -> None:
     with held(project.config.root):
         refused(project, Busy.exit_code, "is using this folder", "run.root")

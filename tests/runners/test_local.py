@@ -19,7 +19,7 @@ from tests.runners.remembering import Remembering
 from tfx_pipeline.config import PipelineConfig, load_config
 from tfx_pipeline.errors import Busy, ConfigError, DataError, NodeFailed, StorageError, Transient
 from tfx_pipeline.report import record as records
-from tfx_pipeline.report.record import RunRecord
+from tfx_pipeline.report.record import RunRecord, now
 from tfx_pipeline.runners.local import RunOptions, run_pipeline
 from tfx_pipeline.runners.local.folder import held, new_run_id
 
@@ -205,8 +205,13 @@ def test_run_ids_sort_by_time_within_a_second() -> None:
 def test_two_runs_in_one_folder_is_an_error_that_names_the_other(
     config: PipelineConfig, display: Remembering
 ) -> None:
-    with held(config.root), pytest.raises(Busy, match="using this folder"):
-        run(config, display)
+    with held(config.root):
+        with pytest.raises(Busy, match="another process is using this folder"):
+            run(config, display)
+        records.save(RunRecord(run_id=new_run_id(), pipeline="p", started=now()), config.root)
+        with pytest.raises(Busy, match=f"process {os.getpid()} is using") as raised:
+            run(config, display)
+        assert f"stop it with `kill {os.getpid()}`" in raised.value.hint
     run(config, display)
 
 

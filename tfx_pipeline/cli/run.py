@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,7 @@ def run(
     from tfx_pipeline.errors import ConfigError
     from tfx_pipeline.runners.local.run import RunOptions
 
+    started = time.monotonic()
     if run_id and not resume:
         raise ConfigError("--run-id goes with --resume")
     if only and (from_node or to_node):
@@ -57,5 +59,6 @@ def run(
         resume=run_id if resume else None,
         from_nodes=list(only or from_node or []),
         to_nodes=list(only or to_node or []),
+        started=started,
     )
     run_shown(pipeline, options, quiet=quiet)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tfx_pipeline.cli import hints
 from tfx_pipeline.cli.display import RunDisplay
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.gates.render import render
@@ -15,6 +16,7 @@ from tfx_pipeline.gates.verdict import Verdict
 from tfx_pipeline.lint import lint
 from tfx_pipeline.report import record as records
 from tfx_pipeline.report.record import RunRecord
+from tfx_pipeline.runners import names
 from tfx_pipeline.runners.calm import calm_terminal
 from tfx_pipeline.runners.local.run import RunOptions, go, opened
 
@@ -25,30 +27,34 @@ def run_shown(config: PipelineConfig, options: RunOptions, *, quiet: bool = Fals
     Raises:
         AssayError: As `run_pipeline`.
     """
-    with calm_terminal(Path(os.devnull)):  # Importing the user's functions may import TensorFlow.
-        lint(config)
-    with opened(config, options) as record:
-        log_file = config.root / record.run_id / records.LOG_FILE
-        with calm_terminal(log_file) as console:
-            try:
-                with RunDisplay(console, record, quiet=quiet) as display:
-                    go(config, options, record, display)
-            except KeyboardInterrupt:
-                again = f"assay run --resume {_shown(config.source or config.folder)}"
-                console.print(f"stopped by Ctrl-C; go on with [bold]{again}[/]", soft_wrap=True)
-                raise
-            finally:
-                show_end(console, config, record)
+    source = config.source or config.folder
+    with hints.naming(source):
+        names.check([*options.from_nodes, *options.to_nodes], names.node_ids(config))
+        # Importing the user's functions may import TensorFlow.
+        with calm_terminal(Path(os.devnull)):
+            lint(config)
+        with opened(config, options) as record:
+            log_file = config.root / record.run_id / records.LOG_FILE
+            with calm_terminal(log_file) as console, hints.naming(source):
+                try:
+                    with RunDisplay(console, record, quiet=quiet) as display:
+                        go(config, options, record, display)
+                except KeyboardInterrupt:
+                    again = f"assay run --resume {hints.as_typed(source)}".rstrip()
+                    console.print(f"stopped by Ctrl-C; go on with [bold]{again}[/]", soft_wrap=True)
+                    raise
+                finally:
+                    show_end(console, config, record)
     return record
 
 
 def show_end(console: Console, config: PipelineConfig, record: RunRecord) -> None:
     """The verdicts, and where everything lies."""
     print_verdicts(console, record, all_gates=False)
-    folder = _shown(config.root / record.run_id)
+    folder = hints.shown(config.root / record.run_id)
     rows = [("run", f"{folder}/{records.RECORD_FILE}"), ("log", f"{folder}/{records.LOG_FILE}")]
     if record.pushed_to:
-        rows.insert(0, ("model", _shown(Path(record.pushed_to))))
+        rows.insert(0, ("model", hints.shown(Path(record.pushed_to))))
     for label, path in rows:
         console.print(f"  [dim]{label:<6}[/]{path}", soft_wrap=True, highlight=False)
 
@@ -59,11 +65,3 @@ def print_verdicts(console: Console, record: RunRecord, *, all_gates: bool) -> N
         verdict = Verdict.from_json(json.dumps(fields))
         if all_gates or node_id != "DataGate" or verdict.checks or not verdict.blessed:
             console.print(render(verdict))
-
-
-def _shown(path: Path) -> str:
-    """A path as a person would type it from here."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tfx.dsl.compiler import compiler
@@ -14,7 +13,7 @@ from tfx.orchestration.portable import partial_run_utils, runtime_parameter_util
 from tfx.proto.orchestration import pipeline_pb2
 
 from tfx_pipeline.errors import ConfigError
-from tfx_pipeline.runners import mlmd
+from tfx_pipeline.runners import mlmd, names
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,8 @@ def node_spec(ir: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.PipelineN
     for node in ir.nodes:
         if node.pipeline_node.node_info.id == node_id:
             return node.pipeline_node
-    raise unknown_node(ir, [node_id])
-
-
-def unknown_node(ir: pipeline_pb2.Pipeline, names: Iterable[str]) -> ConfigError:
-    """The error for node ids that the graph does not have."""
-    known = ", ".join(node.id for node in nodes(ir))
-    return ConfigError(f"no such node: {', '.join(names)}", hint=f"The nodes are: {known}.")
+    names.check([node_id], [node.id for node in nodes(ir)])
+    raise AssertionError(node_id)  # The check has raised.
 
 
 def select(
@@ -79,10 +73,7 @@ def select(
     Raises:
         ConfigError: A node does not exist, or nothing lies between the two.
     """
-    known = {node.id for node in nodes(ir)}
-    missing = [name for name in (*from_nodes, *to_nodes) if name not in known]
-    if missing:
-        raise unknown_node(ir, missing)
+    names.check([*from_nodes, *to_nodes], [node.id for node in nodes(ir)])
     snapshot = pipeline_pb2.SnapshotSettings()
     partial_run_utils.set_base_pipeline_run_strategy(snapshot, base_run_id)
     try:

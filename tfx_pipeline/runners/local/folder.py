@@ -44,11 +44,14 @@ def held(root: Path) -> Iterator[None]:
 
 def _busy(root: Path) -> Busy:
     alive = [record for record in records.load_all(root) if record.is_alive]
-    who = f"run {alive[-1].run_id}, process {alive[-1].pid}" if alive else "another process"
+    who, stop = "another process", "stop it"
+    if alive:
+        pid = alive[-1].pid
+        who, stop = f"run {alive[-1].run_id}, process {pid}", f"stop it with `kill {pid}`"
     return Busy(
         f"{who} is using this folder",
         where=str(root),
-        hint="Wait until it ends, stop it, or choose another folder with `run.root`.",
+        hint=f"Wait until it ends, {stop}, or choose another folder with `run.root`.",
     )
 
 
