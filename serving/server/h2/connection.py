@@ -1,27 +1,19 @@
-"""One HTTP/2 connection: reads frames, keeps its streams, ends with GOAWAY (RFC 9113, 5 to 7)."""
+"""One HTTP/2 connection: what its frames mean, and how it ends (RFC 9113, 5 to 7)."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-import time
-from collections import deque
 from typing import cast
 
 from serving.server.h2 import frames
-from serving.server.h2.dispatch import LATER, Dispatcher, Outcome
+from serving.server.h2.dispatch import Dispatcher
 from serving.server.h2.frames import ConnectionFault, Reason, StreamFault
-from serving.server.h2.heads import (
-    MAX_HEAD_BYTES,
-    OK_TRAILERS,
-    HeadReader,
-    error_head,
-    error_trailers,
-)
+from serving.server.h2.heads import MAX_HEAD_BYTES, HeadReader
 from serving.server.h2.intake import MAX_FRAME_BYTES, Intake
-from serving.server.h2.outbox import HIGH_WATER_BYTES, Outbox
-from serving.server.h2.streams import Allowance, Limits, Stream
-from serving.server.status import Code, RequestError
+from serving.server.h2.outbox import HIGH_WATER_BYTES
+from serving.server.h2.requests import Requests
+from serving.server.h2.streams import Limits, Stream
 
 STREAM_WINDOW = 4 * 2**20
 CONNECTION_WINDOW = 16 * 2**20
@@ -29,17 +21,10 @@ CONNECTION_WINDOW = 16 * 2**20
 _LAST_STREAM = 2**31 - 1
 _DRAIN_PING = b"draining"
 _KEEPALIVE_PING = b"keepaliv"
-_REMEMBERED = 1000  # streams that we ended first: their client may send a while longer
 
 
 class Connection(asyncio.Protocol):
-    """One client. All of it runs on the event loop's thread; `flush` ends each turn.
-
-    Attributes:
-        streams: The requests that are not finished, by stream.
-        uncollected: Bytes of answers that threads have finished and the loop has not seen; the
-            dispatcher keeps it.
-    """
+    """One client. All of it runs on the event loop's thread; `flush` ends each turn."""
 
     def __init__(
         self, dispatcher: Dispatcher, limits: Limits, connections: set[Connection]
@@ -48,16 +33,7 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._connections = connections
         self._loop = asyncio.get_running_loop()
-        self._intake = Intake(self, limits)
         self._heads: HeadReader | None = None
-        self.streams: dict[int, Stream] = {}
-        self.uncollected = 0
-        self._abandoned = 0  # handlers that run though their stream is gone
-        self._ended_first: dict[int, None] = {}
-        self._fresh: list[Stream] = []  # whose deadlines have no timer yet
-        self._deferred: deque[Stream] = deque()  # until the client has read more
-        self._resets = Allowance(limits.resets, 30)
-        self._control = Allowance(limits.control_frames, 100)
         self._unacknowledged = 0  # bytes that the connection's inbound window lacks
         self._draining = self._closing = False
         self._refuse_above = _LAST_STREAM
@@ -69,7 +45,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._outbox = Outbox(self._transport, self._on_sent)
+        self._requests = Requests(self._dispatcher, self._limits, self._transport, self.flush)
+        self._outbox = self._requests.outbox
+        self._intake = Intake(self, self._requests, self._limits)
         session: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if session is not None and session.selected_alpn_protocol() != "h2":
             self._closing = True
@@ -97,8 +75,7 @@ class Connection(asyncio.Protocol):
         except ConnectionFault as fault:
             self.close(fault.reason, fault.detail)
             return
-        if self._fresh:
-            self._arm_timers()
+        self._requests.arm_timers()
         self.flush()
         # It sends what wants answers (PING), and reads none.
         if self._outbox.paused and (self._transport.get_write_buffer_size() > 4 * HIGH_WATER_BYTES):
@@ -117,21 +94,15 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self._connections.discard(self)
-        for stream in list(self.streams.values()):
-            self._forget(stream)
-        self._deferred.clear()
-        self._fresh.clear()
+        self._requests.give_up_all()
 
     def flush(self) -> None:
         """Sends what gathered, and does what had to wait for that."""
         if self._closing:
             return
-        while self._deferred and not self.is_full():
-            stream = self._deferred.popleft()
-            if not stream.done:
-                self._dispatcher.start(stream)
+        self._requests.resume()
         self._outbox.flush()
-        if self._draining and not self.streams and self._refuse_above < _LAST_STREAM:
+        if self._draining and not self._requests.streams and self._refuse_above < _LAST_STREAM:
             self._closing = True
             self._transport.close()
 
@@ -207,46 +178,41 @@ class Connection(asyncio.Protocol):
         """A whole header block: a request, or a request's trailers."""
         if self._heads is None:
             self._heads = HeadReader()
-        stream = self.streams.get(stream_id)
+        stream = self._requests.streams.get(stream_id)
         if stream is not None:
             self._read_trailers(stream, self._heads.decode(block), ends)
             return
         if stream_id <= self._intake.last_id:
             self._heads.decode(block)  # it may change the table
-            self._on_closed_stream(stream_id)
+            self._requests.check_ended_first(stream_id)
             return
         self._intake.last_id = stream_id
         try:
             head = self._heads.read(block)
         except StreamFault as fault:
-            self.reset(stream_id, fault.reason)
+            self._requests.reset(stream_id, fault.reason)
             return
-        busy = len(self.streams) + self._abandoned >= self._limits.concurrent_streams
-        if busy or stream_id > self._refuse_above:
-            self.reset(stream_id, Reason.REFUSED_STREAM)
+        if stream_id > self._refuse_above:
+            self._requests.reset(stream_id, Reason.REFUSED_STREAM)
             return
-        stream = Stream(self, stream_id, head, self._outbox.initial_window)
-        self.streams[stream_id] = stream
-        if head.timeout_s is not None:
-            stream.deadline_s = time.monotonic() + head.timeout_s
-            self._fresh.append(stream)
-        stream.half_closed = ends
-        stream.method = self._dispatcher.methods.get(head.path)
-        self._intake.begin(stream, ends)
+        stream = self._requests.open(stream_id, head)
+        if stream is not None:
+            stream.half_closed = ends
+            self._intake.begin(stream, ends)
 
     def on_window_update(self, stream_id: int, increment: int) -> None:
         """Credit for the connection, or for a stream."""
         if not stream_id:
             self._outbox.widen(increment)
-        elif (stream := self.streams.get(stream_id)) is not None:
+        elif (stream := self._requests.streams.get(stream_id)) is not None:
             try:
                 self._outbox.widen_stream(stream, increment)
             except StreamFault as fault:
-                self.reset(stream_id, fault.reason)
+                self._requests.reset(stream_id, fault.reason)
 
     def on_settings(self, values: dict[int, int]) -> None:
         """The client's settings; the windows of its open streams move with them."""
-        self.charge_control()
+        self._requests.charge_control()
         self._outbox.max_frame = values.get(frames.MAX_FRAME_SIZE, self._outbox.max_frame)
         window = values.get(frames.INITIAL_WINDOW_SIZE, self._outbox.initial_window)
         change, self._outbox.initial_window = window - self._outbox.initial_window, window
@@ -254,7 +220,7 @@ class Connection(asyncio.Protocol):
             self._outbox.shrinks_table = True
         self._outbox.put(frames.frame(frames.SETTINGS, frames.ACK, 0))
         if change:
-            for stream in list(self.streams.values()):
+            for stream in list(self._requests.streams.values()):
                 try:
                     self._outbox.widen_stream(stream, change)
                 except StreamFault as fault:
@@ -263,32 +229,22 @@ class Connection(asyncio.Protocol):
     def on_ping(self, payload: bytes, acknowledges: bool) -> None:
         """Answers a PING; or takes the answer to ours."""
         if not acknowledges:
-            self.charge_control()
+            self._requests.charge_control()
             self._outbox.put(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif payload == _DRAIN_PING:
             self.end_draining()
 
     def on_reset(self, stream_id: int) -> None:
         """The client gives a request up."""
-        if not self._resets.take(self._loop.time()):
-            raise ConnectionFault(Reason.ENHANCE_YOUR_CALM, "too many streams were reset")
-        stream = self.streams.get(stream_id)
+        self._requests.charge_reset()
+        stream = self._requests.streams.get(stream_id)
         if stream is not None:
-            self._forget(stream)
+            self._requests.give_up(stream)
 
     def on_data_of_closed(self, stream_id: int) -> None:
         """DATA for a stream that is none any more."""
-        self.charge_control()
-        self._on_closed_stream(stream_id)
-
-    def charge_control(self) -> None:
-        """Counts a frame that costs the client next to nothing.
-
-        Raises:
-            ConnectionFault: They were too many.
-        """
-        if not self._control.take(self._loop.time()):
-            raise ConnectionFault(Reason.ENHANCE_YOUR_CALM, "too_many_pings")
+        self._requests.charge_control()
+        self._requests.check_ended_first(stream_id)
 
     def credit(self, size: int) -> None:
         """Counts received DATA, and gives the window back when half of it is used.
@@ -316,125 +272,10 @@ class Connection(asyncio.Protocol):
             self._outbox.put(frames.window_update(stream.id, stream.unacknowledged))
             stream.unacknowledged = 0
 
-    # Answers.
-
-    def run(self, stream: Stream) -> None:
-        """A request is whole: has it handled, unless the client lets answers pile up."""
-        if stream.deadline_s is not None and time.monotonic() >= stream.deadline_s:
-            self._expire(stream)
-        elif self.is_full():
-            self._deferred.append(stream)
-        else:
-            self._dispatcher.start(stream)
-
-    def is_full(self) -> bool:
-        """Whether more answers than allowed wait for the client to read. From any thread."""
-        return self._outbox.unsent + self.uncollected > self._limits.unsent_bytes
-
-    def answer_each(self, stream: Stream, message: bytes) -> None:
-        """One message of a stream both ways.
-
-        Raises:
-            RequestError: What the handler raised; or the client reads none of the answers.
-        """
-        self._outbox.send_message(stream, self._dispatcher.answer_now(stream, message))
-        self._outbox.pump()
-        if self.is_full():
-            raise RequestError(Code.RESOURCE_EXHAUSTED, "too many answers are not read")
-
-    def end_each(self, stream: Stream) -> None:
-        """The client has no more messages for a stream both ways."""
-        if not stream.head_sent:
-            self._outbox.send_head(stream)
-        self._outbox.finish(stream, OK_TRAILERS)
-
-    def complete(self, stream: Stream, outcome: Outcome) -> None:
-        """A handler is done. `flush` must follow."""
-        stream.running = False
-        if stream.done:
-            self._abandoned -= 1
-        elif stream.deadline_s is not None and time.monotonic() >= stream.deadline_s:
-            self._expire(stream)
-        elif outcome is LATER:
-            self._deferred.append(stream)
-        elif isinstance(outcome, RequestError):
-            self.refuse(stream, outcome.code, outcome.message)
-        elif isinstance(outcome, bytes):
-            self._outbox.answer(stream, outcome)
-        else:
-            self.refuse(stream, Code.INTERNAL, "the method did not answer with bytes")
-
-    def refuse(self, stream: Stream, code: Code, message: str, http_status: int = 200) -> None:
-        """Answers with an error."""
-        self._outbox.drop(stream)
-        if stream.head_sent:
-            block = error_trailers(code, message)
-        else:
-            block = error_head(code, message, http_status)
-        self._outbox.finish(stream, block)
-
-    def reset(self, stream_id: int, reason: Reason) -> None:
-        """Ends a stream for what its client did.
-
-        Raises:
-            ConnectionFault: It did so too often.
-        """
-        stream = self.streams.get(stream_id)
-        if stream is not None:
-            self._forget(stream)
-        self._remember(stream_id)
-        self._outbox.put(frames.rst_stream(stream_id, reason))
-        if not self._resets.take(self._loop.time()):
-            raise ConnectionFault(Reason.ENHANCE_YOUR_CALM, "too many streams were reset")
-
-    def _on_sent(self, stream: Stream) -> None:
-        self._control.restore()
-        self._resets.give()
-        if not stream.half_closed:  # it may stop sending: section 8.1
-            self._outbox.put(frames.rst_stream(stream.id, Reason.NO_ERROR))
-            self._remember(stream.id)
-        self._forget(stream)
-
-    def _forget(self, stream: Stream) -> None:
-        del self.streams[stream.id]
-        stream.done = True
-        stream.request = stream.body = None
-        self._outbox.drop(stream)
-        if stream.running:
-            self._abandoned += 1
-        if stream.timer is not None:
-            stream.timer.cancel()
-            stream.timer = None
-
-    def _expire(self, stream: Stream) -> None:
-        if not stream.done:
-            self.refuse(stream, Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
-
-    def _on_timer(self, stream: Stream) -> None:
-        self._expire(stream)
-        self.flush()
-
-    def _arm_timers(self) -> None:
-        now = time.monotonic()
-        for stream in self._fresh:
-            if not stream.done and stream.deadline_s is not None:
-                delay = max(0.0, stream.deadline_s - now)
-                stream.timer = self._loop.call_later(delay, self._on_timer, stream)
-        self._fresh.clear()
-
     def _read_trailers(self, stream: Stream, fields: list[tuple[bytes, bytes]], ends: bool) -> None:
         if stream.half_closed:
-            self.reset(stream.id, Reason.STREAM_CLOSED)
+            self._requests.reset(stream.id, Reason.STREAM_CLOSED)
         elif not ends or any(name.startswith(b":") for name, _ in fields):
-            self.reset(stream.id, Reason.PROTOCOL_ERROR)
+            self._requests.reset(stream.id, Reason.PROTOCOL_ERROR)
         else:
             self._intake.end(stream)
-
-    def _remember(self, stream_id: int) -> None:
-        self._ended_first[stream_id] = None
-        if len(self._ended_first) > _REMEMBERED:
-            del self._ended_first[next(iter(self._ended_first))]
-
-    def _on_closed_stream(self, stream_id: int) -> None:
-        if stream_id not in self._ended_first:
-            raise ConnectionFault(Reason.STREAM_CLOSED, f"stream {stream_id} is closed")

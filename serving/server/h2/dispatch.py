@@ -62,7 +62,7 @@ class Dispatcher:
         self._lock = threading.Lock()
 
     def start(self, stream: Stream) -> None:
-        """Has a request handled; `Connection.complete` is called with its outcome.
+        """Has a request handled; `Requests.complete` is called with its outcome.
 
         Runs on the event loop's thread, as `complete` does, which may come before this returns.
         """
@@ -71,9 +71,9 @@ class Dispatcher:
         if stream.method.inline and not stream.compressed:
             outcome = self._call(stream)
             if not isinstance(outcome, Future):
-                stream.connection.complete(stream, outcome)
+                stream.requests.complete(stream, outcome)
             elif outcome.done():
-                stream.connection.complete(stream, _outcome(outcome))
+                stream.requests.complete(stream, _outcome(outcome))
             else:
                 outcome.add_done_callback(partial(self._on_done, stream))
             return
@@ -108,7 +108,7 @@ class Dispatcher:
 
     def _work(self) -> None:
         while (stream := self._jobs.get()) is not None:
-            outcome = LATER if stream.connection.is_full() else self._call(stream)
+            outcome = LATER if stream.requests.is_full() else self._call(stream)
             if isinstance(outcome, Future):
                 outcome.add_done_callback(partial(self._on_done, stream))
             else:
@@ -145,20 +145,20 @@ class Dispatcher:
 
     def _collect(self) -> None:
         self._woken = False  # first: what is appended from here on wakes again
-        connections = set()
+        owners = set()
         while self._finished:
             stream, outcome = self._finished.popleft()
             self._count(stream, outcome, -1)
-            stream.connection.complete(stream, outcome)
-            connections.add(stream.connection)
-        for connection in connections:
-            connection.flush()
+            stream.requests.complete(stream, outcome)
+            owners.add(stream.requests)
+        for requests in owners:
+            requests.flush()
 
     def _count(self, stream: Stream, outcome: Outcome, sign: int) -> None:
         """Threads may finish many large answers before the loop sees the first."""
         if isinstance(outcome, bytes) and len(outcome) > _SMALL_ANSWER_BYTES:
             with self._lock:
-                stream.connection.uncollected += sign * len(outcome)
+                stream.requests.uncollected += sign * len(outcome)
 
 
 def _method(handler: Handler) -> Method:

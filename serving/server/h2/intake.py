@@ -24,6 +24,7 @@ from serving.server.status import Code, RequestError
 
 if TYPE_CHECKING:
     from serving.server.h2.connection import Connection
+    from serving.server.h2.requests import Requests
 
 MAX_FRAME_BYTES = 64 * 1024
 """Our SETTINGS_MAX_FRAME_SIZE."""
@@ -42,8 +43,9 @@ class Intake:
         last_id: The highest stream that the client has opened.
     """
 
-    def __init__(self, connection: Connection, limits: Limits) -> None:
+    def __init__(self, connection: Connection, requests: Requests, limits: Limits) -> None:
         self._connection = connection
+        self._requests = requests
         self._limits = limits
         self._unread = bytearray()
         self._preface_read = False
@@ -106,18 +108,17 @@ class Intake:
     def begin(self, stream: Stream, ends: bool) -> None:
         """The head of a request is read."""
         refusal, encoding = stream.head.refusal, stream.head.encoding
-        connection = self._connection
         if refusal is not None:
-            connection.refuse(stream, refusal.code, refusal.message, refusal.http_status)
+            self._requests.refuse(stream, refusal.code, refusal.message, refusal.http_status)
             return
         if stream.method is None:
-            connection.refuse(stream, Code.UNIMPLEMENTED, "Method not found!")
+            self._requests.refuse(stream, Code.UNIMPLEMENTED, "Method not found!")
             return
         if encoding != "identity":
             try:
                 check_encoding(encoding)
             except RequestError as error:
-                connection.refuse(stream, error.code, error.message)
+                self._requests.refuse(stream, error.code, error.message)
                 return
         if ends:
             self.end(stream)
@@ -130,23 +131,23 @@ class Intake:
         length = stream.head.content_length
         assert stream.method is not None
         if length is not None and length != stream.received:
-            self._connection.reset(stream.id, Reason.PROTOCOL_ERROR)
+            self._requests.reset(stream.id, Reason.PROTOCOL_ERROR)
         elif stream.method.each_message and not body:
-            self._connection.end_each(stream)
+            self._requests.end_each(stream)
         elif not body:
             self._refuse(stream, _not_one_message(stream))
         elif len(body) != stream.expected:
             self._refuse(stream, RequestError(Code.INTERNAL, "the message is cut off"))
         else:
             stream.request = bytes(memoryview(body)[PREFIX_SIZE:])
-            self._connection.run(stream)
+            self._requests.run(stream)
 
     def _on_data(self, stream_id: int, flags: int, payload: bytes | bytearray) -> None:
         connection, size = self._connection, len(payload)
         connection.credit(size)
         if flags & PADDED:
             payload = frames.without_padding(flags & PADDED, bytes(payload))
-        stream = connection.streams.get(stream_id)
+        stream = self._requests.streams.get(stream_id)
         if stream is None:
             self._check_opened(stream_id)
             connection.on_data_of_closed(stream_id)
@@ -159,7 +160,7 @@ class Intake:
             connection.credit_stream(stream, size)
             stream.received += len(payload)
             if not payload and not ends:
-                connection.charge_control()
+                self._requests.charge_control()
             if stream.method is not None and stream.method.each_message:
                 self._take_each(stream, payload)
                 if ends and not stream.done:
@@ -167,7 +168,7 @@ class Intake:
             else:
                 self._take(stream, payload, ends)
         except StreamFault as fault:
-            connection.reset(stream_id, fault.reason)
+            self._requests.reset(stream_id, fault.reason)
         except RequestError as error:
             self._refuse(stream, error)
 
@@ -203,10 +204,10 @@ class Intake:
             if body[0]:
                 message = decompressed(message, stream.head.encoding, _EACH_MESSAGE_BYTES)
             del body[:size]
-            self._connection.answer_each(stream, message)
+            self._requests.answer_each(stream, message)
 
     def _refuse(self, stream: Stream, error: RequestError) -> None:
-        self._connection.refuse(stream, error.code, error.message)
+        self._requests.refuse(stream, error.code, error.message)
 
     def _check_opened(self, stream_id: int) -> None:
         if stream_id > self.last_id or not stream_id % 2:
@@ -251,18 +252,17 @@ class Intake:
             )
         if (kind in _ON_STREAMS and not stream_id) or (kind in _ON_CONNECTION and stream_id):
             raise ConnectionFault(Reason.PROTOCOL_ERROR, f"a frame of type {kind} is out of place")
-        connection = self._connection
         if kind == frames.WINDOW_UPDATE:
             self._on_window_update(stream_id, int.from_bytes(payload) & frames.LARGEST_WINDOW)
         elif kind == frames.PING:
-            connection.on_ping(bytes(payload), bool(flags & frames.ACK))
+            self._connection.on_ping(bytes(payload), bool(flags & frames.ACK))
         elif kind == frames.RST_STREAM:
             self._check_opened(stream_id)
-            connection.on_reset(stream_id)
+            self._connection.on_reset(stream_id)
         elif kind == frames.SETTINGS:
             if not flags & frames.ACK:
                 self.ready = True
-                connection.on_settings(frames.read_settings(bytes(payload)))
+                self._connection.on_settings(frames.read_settings(bytes(payload)))
             elif payload:
                 raise ConnectionFault(Reason.FRAME_SIZE_ERROR, "SETTINGS with ACK and a payload")
         elif kind == frames.CONTINUATION:
@@ -270,7 +270,7 @@ class Intake:
         elif kind == frames.PUSH_PROMISE:
             raise ConnectionFault(Reason.PROTOCOL_ERROR, "a client pushes nothing")
         else:  # GOAWAY: its requests go on; PRIORITY: deprecated; what we do not know is ignored
-            connection.charge_control()
+            self._requests.charge_control()
 
     def _on_window_update(self, stream_id: int, increment: int) -> None:
         if stream_id:
@@ -278,7 +278,7 @@ class Intake:
         if increment:
             self._connection.on_window_update(stream_id, increment)
         elif stream_id:
-            self._connection.reset(stream_id, Reason.PROTOCOL_ERROR)
+            self._requests.reset(stream_id, Reason.PROTOCOL_ERROR)
         else:
             raise ConnectionFault(Reason.PROTOCOL_ERROR, "a window grows by 0")
 

@@ -11,7 +11,7 @@ from serving.server.calls import Handler
 from serving.server.h2.heads import Head
 
 if TYPE_CHECKING:
-    from serving.server.h2.connection import Connection
+    from serving.server.h2.requests import Requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,6 @@ class Stream:
     __slots__ = (
         "body",
         "compressed",
-        "connection",
         "deadline_s",
         "done",
         "expected",
@@ -112,6 +111,7 @@ class Stream:
         "queued",
         "received",
         "request",
+        "requests",
         "running",
         "segments",
         "send_window",
@@ -120,8 +120,8 @@ class Stream:
         "unacknowledged",
     )
 
-    def __init__(self, connection: Connection, stream_id: int, head: Head, window: int) -> None:
-        self.connection = connection
+    def __init__(self, requests: Requests, stream_id: int, head: Head, window: int) -> None:
+        self.requests = requests
         self.id = stream_id
         self.head = head
         self.method: Method | None = None

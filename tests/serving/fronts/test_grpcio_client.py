@@ -103,7 +103,7 @@ def test_handlers_know_the_deadline(front, channel: grpc.Channel) -> None:
     call(channel, "Echo", timeout=1000)
     call(channel, "Echo", timeout=None)
     first, second = (each.deadline_s for each in front.handlers.calls)
-    assert before + 990 < first < time.monotonic() + 1000
+    assert before + 990 < first < time.monotonic() + 1100  # grpcio rounds up what it sends
     assert second is None or second > 1e9  # grpcio: some 300 years
 
 

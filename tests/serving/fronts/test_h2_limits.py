@@ -171,7 +171,7 @@ def test_reset_requests_leave_nothing(start, connect, framed, monkeypatch) -> No
             super().__init__(*args)  # type: ignore[arg-type]
             alive.add(self)
 
-    monkeypatch.setattr("serving.server.h2.connection.Stream", Watched)
+    monkeypatch.setattr("serving.server.h2.requests.Stream", Watched)
     client = connect(server.port)
     gate = handlers.gate("held")
     held = client.begin("/test.Echo/Wait", grpc_timeout="100S")
@@ -220,7 +220,7 @@ def test_answers_that_are_not_read(start, connect, framed) -> None:
     client.push()
     client.until(lambda: client.acknowledged)
     (connection,) = server._connections
-    eventually(lambda: connection._deferred)
+    eventually(lambda: connection._requests._deferred)
     assert connection._outbox.unsent < 9 << 20  # those of four threads may come on top
     assert not handlers.calls
     other = connect(server.port)
