@@ -175,6 +175,8 @@ def _senders(
     tls: Tls | None,
     count: int,
 ) -> list[Sender]:
+    from importlib.util import find_spec
+
     from serving.bench import payloads
     from serving.bench.senders import GrpcSender, HttpSender
 
@@ -182,4 +184,8 @@ def _senders(
         posts = payloads.rest_calls(inputs, model, signature_name)
         return [HttpSender(address, posts, timeout_s, tls) for _ in range(count)]
     calls = payloads.grpc_calls(inputs, model, signature_name)
-    return [GrpcSender(address, calls, timeout_s, tls) for _ in range(count)]
+    if find_spec("hpack") is None:  # It comes with the server; the client alone does without.
+        return [GrpcSender(address, calls, timeout_s, tls) for _ in range(count)]
+    from serving.bench.h2_sender import H2Sender
+
+    return [H2Sender(address, calls, timeout_s, tls) for _ in range(count)]
