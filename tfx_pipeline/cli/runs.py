@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from tfx_pipeline.cli import hints, tables
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The config (or its folder) whose runs are meant.")
@@ -23,19 +24,20 @@ def runs(config: ConfigOption = Path("pipeline.yaml"), json: Json = False) -> No
     from tfx_pipeline.config import load_config
     from tfx_pipeline.report import record as records
 
-    root = load_config(config).root
-    found = records.load_all(root)
+    pipeline = load_config(config)
+    with hints.naming(config):
+        found = records.load_all(pipeline.root)
     if json:
         typer.echo("[" + ",\n".join(record.model_dump_json() for record in found) + "]")
         return
-    console = Console(highlight=False)
+    console = tables.output_console()
     if not found:
-        console.print("no run yet; start one with [bold]assay run[/]")
+        start = f"assay run {hints.as_typed(pipeline.source or config)}".rstrip()
+        console.print(f"no run yet; start one with [bold]{start}[/]", soft_wrap=True)
         return
     names = [name for name in _HEADLINE_METRICS if any(name in r.metrics for r in found)][:2]
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("run", "state", "seconds", *names, "data", "pushed version"):
-        table.add_column(column, justify="right" if column in ("seconds", *names) else "left")
+    numbers = ("seconds", *names)
+    table = tables.table("run", "state", *numbers, "data", "pushed", right=numbers, whole=["run"])
     for record in found:
         style = _STYLES.get(record.state, "")
         table.add_row(
@@ -46,7 +48,7 @@ def runs(config: ConfigOption = Path("pipeline.yaml"), json: Json = False) -> No
             record.data_digest[:8] or "-",
             Path(record.pushed_to).name or "-",
         )
-    console.print(table)
+    tables.show(console, table)
 
 
 _HEADLINE_METRICS = ("auc", "accuracy", "rmse", "r2")
@@ -65,22 +67,24 @@ def show(
     from tfx_pipeline.report import record as records
 
     root = load_config(config).root
-    record = records.load(root, run)
+    with hints.naming(config):
+        record = records.load(root, run)
     if json:
         typer.echo(record.model_dump_json(indent=1))
         return
-    console = Console(highlight=False)
+    console = tables.output_console()
     console.print(f"[bold]{record.pipeline}[/]  run {record.run_id}  {record.state}")
     if record.error and record.state != "refused":
         console.print(f"  [red]{escape(record.error)}[/]", soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("node", "state", "seconds", "artifacts"):
-        table.add_column(column, justify="right" if column == "seconds" else "left")
+    table = tables.table(
+        "node", "state", "seconds", "artifacts", right=["seconds"], whole=["artifacts"]
+    )
     for node_id, node in record.nodes.items():
         uris = [a.uri for found in node.artifacts.values() for a in found]
         shown = "\n".join(_below(root, uri) for uri in uris)
-        table.add_row(node_id, node.state, f"{node.seconds:.1f}", escape(shown))
-    console.print(table)
+        state = node.outcome or node.state
+        table.add_row(node_id, state, f"{node.seconds:.1f}", escape(shown))
+    tables.show(console, table)
     print_verdicts(console, record, all_gates=True)
     slices = _slices(record.verdicts.get("Evaluator", {}).get("metrics", {}))
     if slices is not None:
@@ -131,7 +135,9 @@ def _below(root: Path, uri: str) -> str:
 
 
 def diff(
-    before: Annotated[str, typer.Argument(help="A run's id, or the start of it.")],
+    before: Annotated[
+        str, typer.Argument(help="A run's id, or the start of it; default: the last but one.")
+    ] = "",
     after: Annotated[str, typer.Argument(help="Another's.")] = "latest",
     config: ConfigOption = Path("pipeline.yaml"),
     json: Json = False,
@@ -145,23 +151,33 @@ def diff(
     from tfx_pipeline.report.compare import differences
 
     root = load_config(config).root
-    first, second = records.load(root, before), records.load(root, after)
+    with hints.naming(config):
+        first = records.load(root, before) if before else records.last_but_one(root)
+        second = records.load(root, after)
     found = differences(root, first, second)
     if json:
         typer.echo(dumps([dataclasses.asdict(d) for d in found], indent=1))
         return
-    console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("", "", first.run_id, second.run_id):
-        table.add_column(column, overflow="fold")
+    console = tables.output_console()
+    ids = first.run_id, second.run_id
+    table = tables.table("", "key", *ids, whole=["key", *ids])
+    key_width = max(_KEY_AT_LEAST, console.width - _BESIDE_THE_KEY)
     for difference in found:
         table.add_row(
             f"[dim]{difference.section}[/]",
-            escape(difference.name),
+            escape(tables.fold_key(difference.name, key_width)),
             escape(_value(difference.before)),
             escape(_value(difference.after)),
         )
-    console.print(table if found else "the two runs do not differ")
+    if found:
+        tables.show(console, table)
+    else:
+        console.print("the two runs do not differ")
+
+
+# The section's column, two runs' ids, and the gaps between them.
+_BESIDE_THE_KEY = 8 + 2 * 20 + 3 * 2
+_KEY_AT_LEAST = 24
 
 
 def _value(value: object) -> str:

@@ -137,6 +137,22 @@ def load(root: Path, run_id: str) -> RunRecord:
     return _read(root / matching[0] / RECORD_FILE)
 
 
+def last_but_one(root: Path) -> RunRecord:
+    """The record of the run before the newest one.
+
+    Raises:
+        ConfigError: There are fewer than two runs.
+    """
+    found = run_ids(root)
+    if len(found) < 2:
+        raise ConfigError(
+            f"two runs are needed, and there is {'one' if found else 'none'}",
+            where=str(root),
+            hint="Start one with `assay run`.",
+        )
+    return _read(root / found[-2] / RECORD_FILE)
+
+
 def load_all(root: Path) -> list[RunRecord]:
     """Every run in a folder, oldest first."""
     return [_read(root / run_id / RECORD_FILE) for run_id in run_ids(root)]
