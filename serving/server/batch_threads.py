@@ -88,43 +88,49 @@ class BatchThreads:
             self._wake.notify()
 
     def _work(self) -> None:
-        done: BatchQueue | None = None
         while True:
             with self._lock:
-                if done is not None:
-                    done.running -= 1
-                    if self._draining:
-                        self._finished.notify_all()
                 taken = self._take()
             if taken is None:
                 return
-            done, tasks = taken
+            queue, tasks = taken
             try:
-                done.run(tasks)
+                queue.run(tasks)
             except Exception:  # the thread must outlive whatever one batch stumbles over
                 logger.exception("a batch failed for a reason that is the server's")
+            with self._lock:
+                queue.running -= 1
+                if self._draining:
+                    self._finished.notify_all()
+                del taken, queue, tasks  # or they keep an unloaded model until the next batch
 
     def _take(self) -> tuple[BatchQueue, list[Task]] | None:
         """Waits for the next batch; None: the threads are to end."""
         while True:
-            now_s, soonest = time.monotonic(), math.inf
-            for _ in range(len(self._pending)):
-                queue = self._pending[0]
-                self._pending.rotate(-1)
-                batch, due_s = queue.take(now_s)
-                if batch is not None:
-                    queue.running += 1
-                    if not queue.waiting:
-                        self._pending.pop()
-                    if self._pending and self._idle:
-                        self._wake.notify()  # of what is not due yet, another keeps the time
-                    return queue, batch.tasks
-                soonest = min(soonest, due_s)
-            if self._stopping:
-                return None
+            now_s = time.monotonic()
+            taken, soonest_s = self._next_due(now_s)
+            if taken is not None or self._stopping:
+                return taken
             self._idle += 1
-            self._wake.wait(None if soonest == math.inf else soonest - now_s)
+            self._wake.wait(None if soonest_s == math.inf else soonest_s - now_s)
             self._idle -= 1
+
+    def _next_due(self, now_s: float) -> tuple[tuple[BatchQueue, list[Task]] | None, float]:
+        """The next queue's batch, if one is due, and its queue; or None, and when one will be."""
+        soonest_s = math.inf
+        for _ in range(len(self._pending)):
+            queue = self._pending[0]
+            self._pending.rotate(-1)
+            batch, due_s = queue.take(now_s)
+            if batch is not None:
+                queue.running += 1
+                if not queue.waiting:
+                    self._pending.pop()
+                if self._pending and self._idle:
+                    self._wake.notify()  # of what is not due yet, another keeps the time
+                return (queue, batch.tasks), now_s
+            soonest_s = min(soonest_s, due_s)
+        return None, soonest_s
 
 
 def complete(future: Future[Any], then: Then | None, outputs: dict[str, Array]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -365,6 +367,21 @@ def test_sets_of_outputs_beyond_the_bound_share_a_queue(
         assert [list(answer) for answer in answers] == [["y"], ["word"], ["rows"]]
         assert answers[1]["word"].tolist() == [b"a!"]
     assert gated.sizes == [3]
+
+
+def test_a_closed_model_is_not_kept(numeric: SavedModel) -> None:
+    parameters = BatchingParameters(num_batch_threads=2)
+    threads = BatchThreads(parameters)
+    gated = Gated(numeric)
+    gated.gate.set()
+    model = BatchedModel(gated, parameters, threads)
+    gone = weakref.ref(model)
+    assert double(model, 1.0).result(WAIT_S)["y"].tolist() == [2]
+    model.close()
+    del model
+    gc.collect()
+    assert gone() is None
+    threads.close()
 
 
 def test_no_request_after_close(numeric: SavedModel) -> None:
