@@ -338,3 +338,26 @@ def test_missing_dates_are_no_fault(write: Write) -> None:
         path, {"x": "bytes"}, {"x": "%d.%m.%Y"}, missing_values=["?"], split={"val_fraction": 0}
     )
     assert read_source(source)["x"][:3] == [[b"03.10.2010"], [], []]
+
+
+@pytest.mark.parametrize(
+    ("values", "form", "says"),
+    [
+        (["27,37", "8,5"], {}, ["'27,37' is not a number (2 such values)", "`data.decimal: ','`"]),
+        (["1.234,5"], {}, ["`data.decimal: ','` and `data.thousands: '.'`"]),
+        (["1,234.5"], {}, ["`data.decimal: '.'` and `data.thousands: ','`"]),
+        (["27.37"], {"decimal": ","}, ["'27.37' is not a number", "`data.decimal` is ','"]),
+        (["1.234"], {"decimal": ","}, ["`data.decimal: ','` and `data.thousands: '.'`"]),
+        (["1.23,4"], {"decimal": ",", "thousands": "."}, ["Mend the value"]),
+        (["03.10.2010"], {"decimal": ","}, ["`kind: date`"]),
+        (["far"], {"decimal": ","}, ["'far' is not a number", "kind: categorical"]),
+    ],
+)
+def test_numbers_in_another_form(
+    write: Write, values: list[str], form: dict[str, str], says: list[str]
+) -> None:
+    content = "x;y\n5;1\n" + "".join(f"{value};{row}\n" for row, value in enumerate(values))
+    text = error_of(write(content), delimiter=";", **form)
+    assert "line 3, column 'x'" in text
+    for part in says:
+        assert part in text

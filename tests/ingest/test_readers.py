@@ -216,3 +216,21 @@ def test_any_typed_rows_come_back(tmp_path: Path, rows: list[tuple[Any, ...]], n
     assert found["n"] == [[] if n is None else [n] for _, n, *_ in rows]
     assert found[name] == [[s.encode()] if s else [] for _, _, s, _ in rows]
     assert found["y"] == [[np.float32(y)] for *_, y in rows]
+
+
+@pytest.mark.parametrize(
+    ("form", "texts", "numbers"),
+    [
+        ({"decimal": ","}, ["27,37", "-8", ",5", "1,5e3", " 7,0 "], [27.37, -8, 0.5, 1500, 7]),
+        ({"decimal": ",", "thousands": "."}, ["1.234,5", "1.234.567", "12"], [1234.5, 1234567, 12]),
+        ({"thousands": ","}, ["1,234.5", "0.25"], [1234.5, 0.25]),
+        ({"decimal": ",", "thousands": " "}, ["1 234,5", "1\u202f234"], [1234.5, 1234]),
+        ({"thousands": "'"}, ["1'234.5"], [1234.5]),
+    ],
+)
+def test_numbers_are_read_in_the_form_of_the_config(
+    write: Write, form: dict[str, str], texts: list[str], numbers: list[float]
+) -> None:
+    path = write("x;y\n" + "".join(f"{text};{row}\n" for row, text in enumerate(texts * 20)))
+    source = make_source(path, delimiter=";", split={"val_fraction": 0}, **form)
+    assert read_source(source)["x"][: len(numbers)] == [[pytest.approx(n)] for n in numbers]

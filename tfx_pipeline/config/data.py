@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transform.config import LabelConfig, Section
+from transform.config import FieldError, LabelConfig, Section
 
 
 class SplitConfig(Section):
@@ -71,6 +71,12 @@ class DataConfig(Section):
     strip_spaces: bool = Field(
         False, description="CSV: drop spaces around fields and names, as after `, `."
     )
+    decimal: Literal[".", ","] = Field(
+        ".", description="CSV: between a number's whole part and its fraction: 27.37 or 27,37."
+    )
+    thousands: Literal["", ".", ",", " ", "'"] = Field(
+        "", description="CSV: between groups of three digits, as in 1.234,5; empty: nothing."
+    )
     missing_values: list[str] = Field(
         [""],
         description="Texts that mean missing, besides the empty one. With `nan` or `NaN` here, "
@@ -93,6 +99,12 @@ class DataConfig(Section):
         except LookupError:
             raise ValueError(f"Python knows no text encoding {value!r}") from None
         return value
+
+    @model_validator(mode="after")
+    def _marks_in_numbers_differ(self) -> DataConfig:
+        if self.decimal == self.thousands:
+            raise FieldError("`decimal` and `thousands` are the same", "thousands")
+        return self
 
     @model_validator(mode="after")
     def _rows_come_from_somewhere(self) -> DataConfig:

@@ -11,9 +11,9 @@ import numpy as np
 
 from tfx_pipeline.errors import DataError
 from tfx_pipeline.ingest import csv_scan
+from tfx_pipeline.ingest.faults import BadValues
 from tfx_pipeline.ingest.files import SPLITS, InputFile
 from tfx_pipeline.ingest.source import Source
-from tfx_pipeline.ingest.values import BadValues
 from transform.config import LabelConfig
 
 if TYPE_CHECKING:

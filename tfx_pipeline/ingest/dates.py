@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfx_pipeline.ingest.values import BadValues, shown
+from tfx_pipeline.ingest.faults import BadValues, shown
 from transform.date_format import groups_of, pattern_of
 
 if TYPE_CHECKING:

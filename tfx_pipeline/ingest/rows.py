@@ -10,10 +10,11 @@ import numpy as np
 
 from tfx_pipeline.ingest import dates, splits
 from tfx_pipeline.ingest.checks import Faults, LabelCount
+from tfx_pipeline.ingest.faults import BadValues
 from tfx_pipeline.ingest.files import SPLITS, InputFile
 from tfx_pipeline.ingest.readers import Chunk, chunks
 from tfx_pipeline.ingest.source import Source
-from tfx_pipeline.ingest.values import BadValues, typed_lists
+from tfx_pipeline.ingest.values import typed_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +54,9 @@ def typed_rows(files: Sequence[InputFile], source: Source) -> Iterator[TypedRows
     for chunk in chunks(files, source):
         columns, untyped = {}, set()
         for name, kind in source.types.items():
-            columns[name], bad = typed_lists(_column(chunk, name), kind, source.data.missing_values)
+            columns[name], bad = typed_lists(
+                _column(chunk, name), kind, source.data.missing_values, source.numbers
+            )
             if name in source.dates and not bad:
                 bad = dates.unreadable(columns[name], source.dates[name])
             faults.add(chunk.file, chunk.first_row, name, bad)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.config.data import DataConfig
+from tfx_pipeline.ingest.numbers import NumberForm
 from transform.config import StorageType, date_formats, storage_types
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ class Source:
     types: dict[str, StorageType]
     paths: list[str]
     dates: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> NumberForm:
+        """How text states numbers."""
+        return NumberForm(self.data.decimal, self.data.thousands)
 
     @property
     def split_columns(self) -> list[str]:

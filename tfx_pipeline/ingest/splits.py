@@ -11,8 +11,8 @@ import numpy as np
 
 from tfx_pipeline.config.data import SplitConfig
 from tfx_pipeline.ingest import dates
+from tfx_pipeline.ingest.faults import BadValues
 from tfx_pipeline.ingest.files import SPLIT_SYNONYMS, SPLITS
-from tfx_pipeline.ingest.values import BadValues
 
 if TYPE_CHECKING:
     import pyarrow as pa

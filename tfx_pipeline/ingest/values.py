@@ -6,14 +6,14 @@ tf.Example states a missing value while keeping the feature's type.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serving.text import category_text
+from tfx_pipeline.ingest.faults import BadValues, bad_values
+from tfx_pipeline.ingest.numbers import PLAIN, NumberForm, parse_numbers
 from transform.config import StorageType, number_marks
 
 if TYPE_CHECKING:
@@ -22,27 +22,8 @@ if TYPE_CHECKING:
 _NAN_NAMES = ("nan", "NaN", "NAN")
 
 
-@dataclass(frozen=True)
-class BadValues:
-    """Values of one column and batch that cannot be what the config says.
-
-    Attributes:
-        row: The first such row, from 0 in the batch.
-        value: Its value, as text.
-        problem: What is wrong with it, to be read after the value.
-        hint: What to do.
-        count: How many values are like that.
-    """
-
-    row: int
-    value: str
-    problem: str
-    hint: str
-    count: int
-
-
 def typed_lists(
-    column: pa.Array, kind: StorageType, missing: Sequence[str]
+    column: pa.Array, kind: StorageType, missing: Sequence[str], form: NumberForm = PLAIN
 ) -> tuple[pa.Array, list[BadValues]]:
     """Types a column.
 
@@ -50,6 +31,7 @@ def typed_lists(
         column: Length N: numbers, text, dates, booleans, bytes, or lists of them.
         kind: The tf.Example kind wanted.
         missing: Texts that mean missing, besides the empty one.
+        form: How text states numbers.
 
     Returns:
         Lists of float32 ("float"), int64 ("int") or large_binary ("bytes"), length N; and what is
@@ -64,7 +46,7 @@ def typed_lists(
         values, rows = _plain(pc.list_flatten(column)), np.repeat(np.arange(len(column)), lengths)
     else:
         values, rows = column, np.arange(len(column))
-    scalars, faults = _typed(values, kind, [*missing, ""])
+    scalars, faults = _typed(values, kind, [*missing, ""], form)
     valid = pc.is_valid(scalars).to_numpy(zero_copy_only=False)
     counts = np.bincount(rows[valid], minlength=len(column))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -73,7 +55,7 @@ def typed_lists(
 
 
 def _typed(
-    values: pa.Array, kind: StorageType, missing: list[str]
+    values: pa.Array, kind: StorageType, missing: list[str], form: NumberForm
 ) -> tuple[pa.Array, list[BadValues]]:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -82,7 +64,7 @@ def _typed(
     if pa.types.is_null(values.type):
         return pa.nulls(len(values), arrow_type), []
     if not _is_scalar(values.type):
-        return pa.nulls(len(values), arrow_type), _bad(
+        return pa.nulls(len(values), arrow_type), bad_values(
             values,
             pc.is_valid(values),
             f"is of type {values.type}, which no feature takes",
@@ -91,12 +73,12 @@ def _typed(
     if kind == "bytes":
         return _as_bytes(values, missing), []
     if pa.types.is_temporal(values.type):
-        return pa.nulls(len(values), arrow_type), _bad(
+        return pa.nulls(len(values), arrow_type), bad_values(
             values, pc.is_valid(values), "is a date, not a number", "Give the column `kind: date`."
         )
     if _is_text(values.type):
         values = _as_text(values)
-        numbers, faults = _parse_numbers(values, missing, whole=kind == "int")
+        numbers, faults = parse_numbers(values, missing, form, whole=kind == "int")
     else:
         numbers, faults = values, []
     if pa.types.is_boolean(numbers.type) or pa.types.is_decimal(numbers.type):
@@ -117,7 +99,7 @@ def _narrow(
         try:
             return numbers.cast(pa.int64()), []
         except pa.ArrowInvalid:
-            return pa.nulls(len(values), pa.int64()), _bad(
+            return pa.nulls(len(values), pa.int64()), bad_values(
                 values,
                 pc.greater(numbers, pa.scalar(2**63 - 1, numbers.type)),
                 "does not fit into a signed 64-bit integer",
@@ -128,14 +110,14 @@ def _narrow(
     if any(name in missing for name in _NAN_NAMES):
         wide = pc.if_else(nan, None, wide)
         nan = pc.and_(nan, False)
-    faults = _bad(
+    faults = bad_values(
         values,
         nan,
         "is not a number (NaN)",
         "If it means missing, add NaN to `data.missing_values`.",
     )
     narrow = wide.cast(pa.float32(), safe=False)
-    faults += _bad(
+    faults += bad_values(
         values,
         pc.is_inf(narrow),
         "is infinite as a float32",
@@ -145,63 +127,13 @@ def _narrow(
         return narrow, faults
     whole = pc.equal(pc.floor(wide), wide)
     inside = pc.less(pc.abs(wide), 2.0**63)
-    faults = _bad(
+    faults = bad_values(
         values,
         pc.invert(pc.and_(whole, inside)),
         "is not a whole number",
         "This kind of column is stored as an integer; use `kind: numeric` for fractions.",
     )
     return (pa.nulls(len(wide), pa.int64()) if faults else wide.cast(pa.int64())), faults
-
-
-def _parse_numbers(
-    text: pa.Array, missing: list[str], whole: bool
-) -> tuple[pa.Array, list[BadValues]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    text = pc.utf8_trim_whitespace(text)
-    text = pc.if_else(pc.is_in(text, pa.array(missing, text.type)), None, text)
-    arrow_type = pa.int64() if whole else pa.float64()
-    try:
-        return text.cast(arrow_type), []
-    except pa.ArrowInvalid:
-        pass  # At least one is odd: go through the distinct values one by one.
-    distinct = pc.unique(text)
-    parsed = [_parse(value, whole) for value in distinct.to_pylist()]
-    good = [number is not None for number in parsed]
-    position = pc.index_in(text, distinct)
-    faults = _bad(
-        text,
-        pc.and_(pc.is_valid(text), pc.invert(pc.take(pa.array(good), position))),
-        "is not a number",
-        "Mend the value, add it to `data.missing_values` if it means missing, or give the column "
-        "`kind: categorical`.",
-    )
-    if faults:
-        return pa.nulls(len(text), arrow_type), faults
-    if whole and all(isinstance(number, int) for number in parsed if number is not None):
-        return pc.take(pa.array(parsed, pa.int64()), position), []
-    return pc.take(pa.array([_float(number) for number in parsed], pa.float64()), position), []
-
-
-def _parse(text: str | None, whole: bool) -> float | int | None:
-    if text is None or "_" in text:  # Python reads 1_000 as a number, no CSV means it.
-        return None
-    if whole:
-        try:
-            number = int(text)
-            return number if -(2**63) <= number < 2**63 else float(number)
-        except ValueError:
-            pass
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _float(number: float | int | None) -> float | None:
-    return None if number is None else float(number)
 
 
 def _as_bytes(values: pa.Array, missing: list[str]) -> pa.Array:
@@ -323,19 +255,3 @@ def _as_text(values: pa.Array) -> pa.Array:
 
 def _show(value: object) -> str | None:
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else None
-
-
-def _bad(values: pa.Array, mask: pa.Array, problem: str, hint: str) -> list[BadValues]:
-    import pyarrow.compute as pc
-
-    rows = np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
-    if not len(rows):
-        return []
-    value = values[int(rows[0])].as_py()
-    text = f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
-    return [BadValues(int(rows[0]), shown(text), problem, hint, len(rows))]
-
-
-def shown(text: str) -> str:
-    """A value as an error shows it, cut to a length that leaves room for the error."""
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -15,7 +15,7 @@ from tfx_pipeline.ingest import dates
 # Texts that stand for a missing value. The second group are words too: they count only among
 # numbers.
 MARKERS = ("?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "#N/A")
-_MARKERS_AMONG_NUMBERS = ("None", "none", "-", "--", ".", "missing", "unknown")
+ALL_MARKERS = (*MARKERS, "None", "none", "-", "--", ".", "missing", "unknown")
 
 _TIME_NAME = re.compile(r"time|date|epoch|unix|_ts$|_at$", re.IGNORECASE)
 _ID_NAME = re.compile(r"(^|_|\b)(id|uuid|guid|key|index|rownum|unnamed_\d+)$", re.IGNORECASE)
@@ -61,7 +61,7 @@ def find_markers(columns: dict[str, pa.Array], label: str) -> list[str]:
         distinct = [text.strip() for text in pc.unique(column.drop_null()).to_pylist()]
         odd = {text for text in distinct if number(text) is None}
         found.update(odd.intersection(MARKERS))
-        if len(odd) < len(distinct) and odd <= {*MARKERS, *_MARKERS_AMONG_NUMBERS}:
+        if len(odd) < len(distinct) and odd <= set(ALL_MARKERS):
             found |= odd
     return sorted(found - set(pc.unique(columns[label]).to_pylist()))
 

@@ -18,6 +18,7 @@ from tfx_pipeline.ingest.readers import column_names
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.init import sniff
 from tfx_pipeline.init.columns import ColumnProfile, find_markers, profile_column
+from tfx_pipeline.init.decimals import number_form, with_points
 from tfx_pipeline.init.label import LabelProfile, association, gives_away, profile_label
 from tfx_pipeline.init.table import Table, nearest_label, read_table
 
@@ -99,13 +100,28 @@ def profile(
         data = _data([str(file.path) for file in files], files[0].format, label)
     _require_label(files[0], data, label)
     table = read_table(files, data, max_rows)
-    markers = find_markers(table.columns, label)
-    columns = {name: _without(column, markers) for name, column in table.columns.items()}
+    form = number_form(table.columns.values(), data.delimiter)
+    columns = {
+        # Two numbers are classes, whose names stay as they are written.
+        name: column
+        if name == label and pc.count_distinct(column).as_py() <= 2
+        else with_points(column, form)
+        for name, column in table.columns.items()
+    }
+    markers = find_markers(columns, label)
+    columns = {name: _without(column, markers) for name, column in columns.items()}
     found_label = profile_label(label, columns[label])
     profiles, leaks = _columns(table, columns, found_label)
     split = _split(table, found_label)
     sizes = np.bincount(splits.cut(table.hashes, split), minlength=3)
-    data = data.model_copy(update={"missing_values": markers, "split": split})
+    data = data.model_copy(
+        update={
+            "missing_values": markers,
+            "split": split,
+            "decimal": form.decimal,
+            "thousands": form.thousands,
+        }
+    )
     return DataProfile(
         data=data,
         rows=table.rows,

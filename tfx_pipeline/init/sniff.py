@@ -111,7 +111,7 @@ def _has_spaces_after(rows: list[list[str]]) -> bool:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        float(text.replace(",", "."))
     except ValueError:
         return False
     return True
