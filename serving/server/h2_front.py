@@ -78,10 +78,6 @@ class H2Server:
             self._thread.join()
             self._dispatcher.stop(timeout_s=0.1)
             self._loop.close()
-            for listener in self._sockets:
-                if listener.family == socket.AF_UNIX:
-                    Path(listener.getsockname()).unlink(missing_ok=True)
-                listener.close()
             self._stopped.set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -119,7 +115,7 @@ class H2Server:
             listen = self._loop.create_unix_server if unix else self._loop.create_server
             server = await listen(
                 protocol,
-                sock=listener.dup(),  # ours stays open, and with it its name, until we close it
+                sock=listener,
                 ssl=tls,
                 ssl_handshake_timeout=self._limits.handshake_s if tls else None,
                 ssl_shutdown_timeout=_CLOSE_S if tls else None,
@@ -138,6 +134,9 @@ class H2Server:
         self._loop.call_later(min(5.0, shortest / 4), self._watch)
 
     async def _drain(self, grace_s: float) -> None:
+        for listener in self._sockets:  # from here on a client is refused, and looks elsewhere
+            if listener.family == socket.AF_UNIX:
+                Path(listener.getsockname()).unlink(missing_ok=True)
         for server in self._servers:
             server.close()
         for connection in list(self._connections):
