@@ -118,6 +118,34 @@ def test_deadline(silent: int, kind: type) -> None:
     assert time.monotonic() - started < 5  # and not the minutes of a socket's own limits
 
 
+def test_the_deadline_holds_for_a_body_that_drips() -> None:
+    """Every byte comes in time for a limit on each read; the request as a whole does not."""
+    stop = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not stop.wait(0.02):
+                try:
+                    connection.sendall(b" ")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            with RestClient(address, 0.3) as client, pytest.raises(RequestFailed) as caught:
+                client.status("m")
+            assert caught.value.code == "DEADLINE_EXCEEDED"
+        finally:
+            stop.set()
+            thread.join()
+
+
 @pytest.mark.parametrize("kind", [Client, RestClient])
 def test_nobody_listens(kind: type) -> None:
     with kind("127.0.0.1:1", timeout_s=0.5) as client, pytest.raises(RequestFailed) as caught:
@@ -225,6 +253,10 @@ def test_the_wrong_protocol(endpoints: Any) -> None:
     ):
         client.status("taxi")
     assert "gRPC port: use Client" in caught.value.hint
+    rest_port = endpoints.rest.removeprefix("http://")
+    with Client(rest_port, 2) as client, pytest.raises(RequestFailed) as caught:
+        client.status("taxi")
+    assert "use RestClient" in caught.value.hint
     with pytest.raises(ConfigError, match="no gRPC address"):
         Client(endpoints.rest)
     for address in ("http://", "ftp://a", "http://a:x"):
