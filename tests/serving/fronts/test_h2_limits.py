@@ -147,14 +147,16 @@ def test_more_streams_than_announced(start, connect, framed) -> None:
 def test_handlers_of_reset_streams_count(start, connect, framed) -> None:
     server, handlers = start(limits=Limits(concurrent_streams=2), threads=2)
     client = connect(server.port)
-    gate = handlers.gate("reset")
-    for _ in range(2):
+    gates = [handlers.gate(name) for name in ("one", "two")]
+    for name, gate in zip((b"one", b"two"), gates, strict=True):
         stream = client.begin("/test.Echo/Wait")
-        client.send(stream, framed(b"reset"))
+        client.send(stream, framed(name))
+        assert gate.entered.wait(20)
         client.connection.reset_stream(stream, 8)
         client.push()
     assert client.call(ECHO, b"x").reset == 7
-    gate.open.set()
+    for gate in gates:
+        gate.open.set()
     while (reply := client.call(ECHO, b"x")).reset == 7:
         pass
     assert reply.messages() == [b"x"]
