@@ -98,6 +98,9 @@ def _with_pip(pip: list[str], folder: Path) -> Path:
     command += ["--target", str(target), "-r", str(BOOTSTRAP)]
     # A user's own defaults for pip may forbid --target; it touches nothing outside this folder.
     environment = {**os.environ, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+    # Nor does pip's cache, which nothing reads again. And pip asks `rustc` for its version: where
+    # that is rustup's, it would make a folder in HOME.
+    environment |= {"PIP_NO_CACHE_DIR": "1", "RUSTUP_HOME": str(folder / "rustup")}
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     binary = target / "bin" / "uv"
     if run.returncode or not binary.exists():

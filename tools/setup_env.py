@@ -147,7 +147,30 @@ def install_environment(environment: dict[str, str]) -> dict[str, str]:
     if certificates:
         result.setdefault("SSL_CERT_FILE", certificates)
     result.setdefault("UV_HTTP_TIMEOUT", "120")  # TensorFlow alone is over half a gigabyte.
-    return result
+    return {**result, **kept_inside(result)}
+
+
+def kept_inside(environment: dict[str, str]) -> dict[str, str]:
+    """Where uv keeps downloads: in this folder, unless the user has a place for them already.
+
+    On one disk the files of .venv are hard links into the cache, so it costs next to no space, and
+    an environment that has to be made anew is not downloaded again.
+
+    Args:
+        environment: The variables of this process.
+
+    Returns:
+        The variables to add.
+    """
+    home = Path(environment.get("HOME") or Path.home())
+    cache = Path(environment.get("XDG_CACHE_HOME") or home / ".cache")
+    data = Path(environment.get("XDG_DATA_HOME") or home / ".local" / "share")
+    added = {}
+    if not {"UV_CACHE_DIR", "UV_NO_CACHE"} & set(environment) and not (cache / "uv").is_dir():
+        added["UV_CACHE_DIR"] = str((bootstrap_uv.TOOLS / "uv-cache").absolute())
+    if "UV_PYTHON_INSTALL_DIR" not in environment and not (data / "uv" / "python").is_dir():
+        added["UV_PYTHON_INSTALL_DIR"] = str((bootstrap_uv.TOOLS / "python").absolute())
+    return added
 
 
 class Stage:

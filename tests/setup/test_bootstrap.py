@@ -106,6 +106,28 @@ def test_pips_index_is_used_unless_uv_has_its_own(monkeypatch: pytest.MonkeyPatc
     assert got["UV_DEFAULT_INDEX"] == "https://other.example/simple"
 
 
+def test_uv_keeps_its_downloads_in_the_checkout(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path)}
+    tools = Path(".tools").absolute()
+    inside = {
+        "UV_CACHE_DIR": str(tools / "uv-cache"),
+        "UV_PYTHON_INSTALL_DIR": str(tools / "python"),
+    }
+    assert setup_env.kept_inside(home) == inside
+    assert inside.items() <= setup_env.install_environment(home).items()
+
+
+def test_a_users_own_places_for_downloads_are_kept(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path)}
+    assert setup_env.kept_inside({**home, "UV_CACHE_DIR": "/c"}).keys() == {"UV_PYTHON_INSTALL_DIR"}
+    assert "UV_CACHE_DIR" not in setup_env.kept_inside({**home, "UV_NO_CACHE": "1"})
+    (tmp_path / ".cache/uv").mkdir(parents=True)
+    (tmp_path / ".local/share/uv/python").mkdir(parents=True)
+    assert setup_env.kept_inside(home) == {}
+    elsewhere = {**home, "XDG_CACHE_HOME": "/x", "XDG_DATA_HOME": "/y", "UV_CACHE_DIR": "/c"}
+    assert list(setup_env.kept_inside(elsewhere)) == ["UV_PYTHON_INSTALL_DIR"]
+
+
 def make_venv(folder: Path) -> Path:
     """An environment like set-up's, as far as its health is judged: a Python that answers."""
     (folder / "bin").mkdir(parents=True)
