@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._heads: HeadReader | None = None
         self._unacknowledged = 0  # bytes that the connection's inbound window lacks
-        self._draining = self._closing = False
+        self._draining = self._closing = self._reading_paused = False
         self._refuse_above = _LAST_STREAM
         self._since = self._last_read = self._loop.time()
         self._pinged: float | None = None
@@ -78,7 +78,12 @@ class Connection(asyncio.Protocol):
         self._requests.arm_timers()
         self.flush()
         # It sends what wants answers (PING), and reads none.
-        if self._outbox.paused and (self._transport.get_write_buffer_size() > 4 * HIGH_WATER_BYTES):
+        if (
+            not self._closing
+            and self._outbox.paused
+            and (self._transport.get_write_buffer_size() > 4 * HIGH_WATER_BYTES)
+        ):
+            self._reading_paused = True
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
@@ -87,7 +92,11 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._outbox.paused = False
         self._outbox.progressed = True
-        self._transport.resume_reading()
+        if self._closing:
+            return
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
         self._outbox.pump()
         self.flush()
 

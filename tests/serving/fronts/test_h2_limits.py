@@ -145,7 +145,7 @@ def test_more_streams_than_announced(start, connect, framed) -> None:
 
 
 def test_handlers_of_reset_streams_count(start, connect, framed) -> None:
-    server, handlers = start(limits=Limits(concurrent_streams=2), threads=2)
+    server, handlers = start(limits=Limits(concurrent_streams=2, resets=10**6), threads=2)
     client = connect(server.port)
     gates = [handlers.gate(name) for name in ("one", "two")]
     for name, gate in zip((b"one", b"two"), gates, strict=True):
@@ -233,6 +233,33 @@ def test_answers_that_are_not_read(start, connect, framed) -> None:
             client.connection.acknowledge_received_data(len(reply.data), stream)
     client.push()
     assert [len(client.reply(stream).data) for stream in calls] == [1_000_005] * 20
+
+
+@pytest.mark.slow
+def test_errors_that_are_not_read(start, by_frames, encoded_head, connect) -> None:
+    server, _ = start()
+    client = by_frames(server.port)
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.until(frames.WindowUpdateFrame)
+    head, stream, rest = encoded_head("/none"), 1, b""
+    client.socket.setblocking(False)
+    try:
+        while stream < 2_000_000:  # until the server reads no more either
+            if not rest:
+                rest = frames.HeadersFrame(stream, head, flags=WHOLE + END).serialize()
+                stream += 2
+            rest = rest[client.socket.send(rest) :]
+            if stream % 1000 == 1:
+                assert _waiting_bytes(server) < 4 << 20
+    except BlockingIOError:
+        pass
+    assert _waiting_bytes(server) < 4 << 20
+    assert connect(server.port).call(ECHO, b"x").messages() == [b"x"]
+    client.close()
+
+
+def _waiting_bytes(server) -> int:
+    return sum(each._transport.get_write_buffer_size() for each in list(server._connections))
 
 
 def test_a_client_that_reads_nothing_at_all(start, by_frames, encoded_head, connect) -> None:

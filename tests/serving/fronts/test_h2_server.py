@@ -214,6 +214,23 @@ def test_no_thread_stays(start) -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_reflection(start) -> None:
+    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+        ProtoReflectionDescriptorDatabase,
+    )
+
+    from serving.server.reflection import reflection_handlers
+
+    with (
+        start_h2(
+            reflection_handlers(["/test.Echo/Echo"]), port=0, threads=1, address="127.0.0.1"
+        ) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        services = set(ProtoReflectionDescriptorDatabase(channel).get_services())
+    assert services == {"test.Echo", "grpc.reflection.v1alpha.ServerReflection"}
+
+
 def test_ipv6(start) -> None:
     try:
         server, _ = start(address="::1")
