@@ -51,6 +51,14 @@ def change_rows(project: Project, change: Callable[[Rows], None]) -> None:
         writer.writerows(rows)
 
 
+def set_all(column: str, value: str, only: slice = slice(None)) -> Callable[[Rows], None]:
+    def change(rows: Rows) -> None:
+        for row in rows[only]:
+            row[column] = value
+
+    return change
+
+
 # Before anything is imported: the config, and whether what it names is there.
 
 
@@ -125,21 +133,22 @@ def test_a_file_where_the_runs_should_be(project: Project) -> None:
     refused(project, StorageError.exit_code, "a file is in the way of a folder", "runs")
 
 
-# Found by the first node, which reads every row.
+# Found in the columns and first rows, which are read before anything runs.
 
 
-@pytest.mark.slow
 def test_an_empty_csv(project: Project) -> None:
     (project.folder / "data.csv").write_text("")
     refused(project, DataError.exit_code, "data.csv", "the file is empty")
-    record = project.latest
-    assert record.state == "failed"
-    assert record.exit_code == DataError.exit_code
-    assert states(record)["ExampleGen"] == "failed"
-    assert set(states(record).values()) == {"failed", "not run"}
+    assert not project.runs
 
 
-@pytest.mark.slow
+def test_dates_that_are_no_iso_dates(project: Project) -> None:
+    project.change("features.columns.trip_start_timestamp", {"kind": "date"})
+    change_rows(project, set_all("trip_start_timestamp", "03.10.2010"))
+    refused(project, DataError.exit_code, "line 2", "is not an ISO 8601 date", "'%d.%m.%Y'")
+    assert not project.runs
+
+
 def test_ragged_rows(project: Project) -> None:
     path = project.folder / "data.csv"
     lines = path.read_text().splitlines()
@@ -148,7 +157,6 @@ def test_ragged_rows(project: Project) -> None:
     refused(project, DataError.exit_code, "data.csv, line 7", "expected 18 fields, found 20")
 
 
-@pytest.mark.slow
 def test_a_column_that_the_data_lacks(project: Project) -> None:
     project.change("features.columns.trip_mile", {"kind": "numeric"})
     refused(
@@ -156,29 +164,39 @@ def test_a_column_that_the_data_lacks(project: Project) -> None:
     )
 
 
-def set_all(column: str, value: str, only: slice = slice(None)) -> Callable[[Rows], None]:
-    def change(rows: Rows) -> None:
-        for row in rows[only]:
-            row[column] = value
-
-    return change
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (set_all("tips", "0"), ["the label is False in all 200 rows"]),
         (set_all("tips", "", slice(3, 5)), ["line 5", "'tips'", "the label is missing in 2 rows"]),
         (set_all("fare", "nan", slice(4, 5)), ["line 6", "'fare'", "not a number (NaN)"]),
         (set_all("fare", "inf", slice(4, 5)), ["line 6", "'fare'", "infinite"]),
         (set_all("fare", "cheap", slice(4, 5)), ["line 6", "'fare'", "'cheap' is not a number"]),
     ],
-    ids=["one_class", "label_missing", "nan", "infinity", "text"],
+    ids=["label_missing", "nan", "infinity", "text"],
 )
 def test_values(project: Project, change: Callable[[Rows], None], said: list[str]) -> None:
     change_rows(project, change)
     refused(project, DataError.exit_code, "data.csv", *said)
+
+
+def test_bytes_that_are_no_utf8(project: Project) -> None:
+    path = project.folder / "data.csv"
+    path.write_bytes(path.read_bytes().replace(b"Credit Card", b"Cr\xe9dit Card"))
+    refused(project, DataError.exit_code, "data.csv, line 2", "0xe9 is not UTF-8", "data.encoding")
+
+
+# Found by the first node, which reads every row.
+
+
+@pytest.mark.slow
+def test_a_label_that_never_varies(project: Project) -> None:
+    change_rows(project, set_all("tips", "0"))
+    refused(project, DataError.exit_code, "data.csv", "the label is False in all 200 rows")
+    record = project.latest
+    assert record.state == "failed"
+    assert record.exit_code == DataError.exit_code
+    assert states(record)["ExampleGen"] == "failed"
+    assert set(states(record).values()) == {"failed", "not run"}
 
 
 @pytest.mark.slow
@@ -193,13 +211,6 @@ def test_a_type_that_changes_between_files(project: Project) -> None:
         "'far' is not a number (200 such values)",
         "In later.csv the column holds numbers",
     )
-
-
-@pytest.mark.slow
-def test_bytes_that_are_no_utf8(project: Project) -> None:
-    path = project.folder / "data.csv"
-    path.write_bytes(path.read_bytes().replace(b"Credit Card", b"Cr\xe9dit Card"))
-    refused(project, DataError.exit_code, "data.csv, line 2", "0xe9 is not UTF-8", "data.encoding")
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def chunks(
     for number, file in enumerate(files):
         found = column_names(file, source)
         if found is not None:
-            _require_columns(file, found, needed, files[0] if number else None)
+            require_columns(file, found, needed, files[0] if number else None)
             if number == 0:
                 _log_unused(found, source)
         row = 0
@@ -79,7 +79,7 @@ def chunks(
             hint="Check how the file was made, or name another in `data.path`.",
         )
     if files[0].format == "tfrecord":
-        _require_columns(files[0], sorted(seen_features), needed, None)
+        require_columns(files[0], sorted(seen_features), needed, None)
 
 
 def column_names(file: InputFile, source: Source) -> list[str] | None:
@@ -89,19 +89,20 @@ def column_names(file: InputFile, source: Source) -> list[str] | None:
     return parquet_reader.column_names(file.path) if file.format == "parquet" else None
 
 
-def _read(
-    file: InputFile, source: Source, columns: Sequence[str] | None
-) -> Iterator[pa.RecordBatch]:
-    if file.format == "csv":
-        return csv_reader.batches(file.path, source.data, columns)
-    if file.format == "parquet":
-        return parquet_reader.batches(file.path, columns)
-    return tfrecord_reader.batches(file.path, columns)
-
-
-def _require_columns(
+def require_columns(
     file: InputFile, found: Sequence[str], needed: Sequence[str], other: InputFile | None
 ) -> None:
+    """Checks that a file has the columns.
+
+    Args:
+        file: The file.
+        found: The columns it has.
+        needed: Those it must have.
+        other: A file that has them, for the message.
+
+    Raises:
+        DataError: It lacks one.
+    """
     missing = [name for name in needed if name not in found]
     if not missing:
         return
@@ -115,6 +116,16 @@ def _require_columns(
         where=str(file.path),
         hint=f"{guess}The columns found: {listed}.",
     )
+
+
+def _read(
+    file: InputFile, source: Source, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    if file.format == "csv":
+        return csv_reader.batches(file.path, source.data, columns)
+    if file.format == "parquet":
+        return parquet_reader.batches(file.path, columns)
+    return tfrecord_reader.batches(file.path, columns)
 
 
 def _log_unused(found: Sequence[str], source: Source) -> None:

@@ -52,24 +52,43 @@ def typed_rows(files: Sequence[InputFile], source: Source) -> Iterator[TypedRows
     bounds = _time_bounds(files, source) if source.data.split.method == "time" else None
     faults, labels = Faults(source), LabelCount(source.data.label)
     for chunk in chunks(files, source):
-        columns, untyped = {}, set()
-        for name, kind in source.types.items():
-            columns[name], bad = typed_lists(
-                _column(chunk, name), kind, source.data.missing_values, source.numbers
-            )
-            if name in source.dates and not bad:
-                bad = dates.unreadable(columns[name], source.dates[name])
-            faults.add(chunk.file, chunk.first_row, name, bad)
-            untyped.update([name] if bad else [])
-        split_ids, bad = _split(chunk, source, bounds)
-        faults.add(chunk.file, chunk.first_row, source.data.split.column or "", bad)
-        if untyped.isdisjoint((source.data.label.column, source.data.label.of)):
-            column, bad = labels.add(columns, split_ids)
-            faults.add(chunk.file, chunk.first_row, column, bad)
+        rows = type_chunk(chunk, source, bounds, faults, labels)
         if not faults.found:
-            yield TypedRows(_batch(columns), split_ids, _split_by(chunk, source))
+            yield rows
     faults.raise_any(files)
     labels.check(source)
+
+
+def type_chunk(
+    chunk: Chunk,
+    source: Source,
+    bounds: splits.TimeBounds | None,
+    faults: Faults,
+    labels: LabelCount,
+) -> TypedRows:
+    """Types and splits the rows of a chunk; they must not be used if `faults` has any then.
+
+    Args:
+        chunk: The rows.
+        source: How they are typed and split.
+        bounds: Where a time split cuts.
+        faults: Takes what is wrong with them.
+        labels: Counts their labels.
+    """
+    missing = source.data.missing_values
+    columns, untyped = {}, set()
+    for name, kind in source.types.items():
+        columns[name], bad = typed_lists(_column(chunk, name), kind, missing, source.numbers)
+        if name in source.dates and not bad:
+            bad = dates.unreadable(columns[name], source.dates[name])
+        faults.add(chunk.file, chunk.first_row, name, bad)
+        untyped.update([name] if bad else [])
+    split_ids, bad = _split(chunk, source, bounds)
+    faults.add(chunk.file, chunk.first_row, source.data.split.column or "", bad)
+    if untyped.isdisjoint((source.data.label.column, source.data.label.of)):
+        column, bad = labels.add(columns, split_ids)
+        faults.add(chunk.file, chunk.first_row, column, bad)
+    return TypedRows(_batch(columns), split_ids, _split_by(chunk, source))
 
 
 def _batch(columns: dict[str, pa.Array]) -> pa.RecordBatch:
