@@ -175,6 +175,7 @@ class Intake:
     def _take(self, stream: Stream, payload: bytes | bytearray, ends: bool) -> None:
         """DATA of a request with one message."""
         body: bytes | bytearray
+        self._requests.hold(len(payload))
         if stream.body is not None:
             stream.body += payload
             body = stream.body

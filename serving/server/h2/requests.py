@@ -42,6 +42,7 @@ class Requests:
         self._loop = asyncio.get_running_loop()
         self.streams: dict[int, Stream] = {}
         self.uncollected = 0
+        self._held = 0  # bytes of messages
         self._abandoned = 0  # handlers that run though their stream is gone
         self._ended_first: dict[int, None] = {}
         self._fresh: list[Stream] = []  # whose deadlines have no timer yet
@@ -61,6 +62,18 @@ class Requests:
             stream.deadline_s = time.monotonic() + head.timeout_s
             self._fresh.append(stream)
         return stream
+
+    def hold(self, size: int) -> None:
+        """Counts bytes of a message that came; `give_up` takes all of a stream's off again.
+
+        Raises:
+            RequestError: RESOURCE_EXHAUSTED: the open requests hold too many.
+        """
+        self._held += size
+        if self._held > self._limits.request_bytes:
+            raise RequestError(
+                Code.RESOURCE_EXHAUSTED, "the requests of this connection are too large together"
+            )
 
     def resume(self) -> None:
         """Handles requests that had to wait for the client to read."""
@@ -84,6 +97,8 @@ class Requests:
         stream.done = True
         stream.request = stream.body = None
         self.outbox.drop(stream)
+        if stream.method is not None and not stream.method.each_message:
+            self._held -= stream.received
         if stream.running:
             self._abandoned += 1
         if stream.timer is not None:

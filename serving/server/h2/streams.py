@@ -23,6 +23,8 @@ class Limits:
             that the client reset counts for as long as its handler runs.
         message_bytes: Largest message, before and after decompression; a larger one is
             RESOURCE_EXHAUSTED as soon as its prefix, or what it decompresses to, tells.
+        request_bytes: All messages of one connection's open requests; one that goes beyond is
+            RESOURCE_EXHAUSTED.
         unsent_bytes: Answers of one connection that wait for its client to read. Beyond, its next
             requests wait before they are handled.
         handshake_s: Time for TLS, the preface and the first SETTINGS.
@@ -39,6 +41,7 @@ class Limits:
 
     concurrent_streams: int = 1000
     message_bytes: int = 512 * 2**20
+    request_bytes: int = 2 * 2**30
     unsent_bytes: int = 64 * 2**20
     handshake_s: float = 20.0
     keepalive_s: float = 300.0

@@ -128,6 +128,21 @@ def test_more_data_than_the_window(h2_front, by_frames, encoded_head) -> None:
     pytest.fail("it took all")
 
 
+def test_large_requests_at_the_same_time(start, connect, framed) -> None:
+    server, _ = start(limits=Limits(request_bytes=1 << 20))
+    client = connect(server.port)
+    data = framed(bytes(400_000))
+    for _ in range(3):  # as what is done, reset or refused is not counted any more
+        begun = [client.begin(ECHO) for _ in range(3)]
+        client.send(begun[0], data[:-1], end=False)
+        client.send(begun[1], data[:-1], end=False)
+        client.send(begun[2], data[:-1], end=False)
+        assert client.reply(begun[2]).status == 8
+        client.connection.reset_stream(begun[1], 8)
+        client.send(begun[0], data[-1:])
+        assert client.reply(begun[0]).messages() == [data[5:]]
+
+
 def test_more_streams_than_announced(start, connect, framed) -> None:
     server, handlers = start(limits=Limits(concurrent_streams=2))
     client = connect(server.port)
