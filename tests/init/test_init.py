@@ -384,6 +384,30 @@ def test_the_rarer_class_is_positive_unless_its_name_says_otherwise(run_init: In
     assert run_init(mostly, "label", "--force").data.label.classes == ["no", "yes"]
 
 
+@pytest.mark.parametrize(
+    ("positive", "negative"),
+    [("ja", "nein"), ("Oui", "Non"), ("sí", "no"), ("vero", "falso"), ("WAHR", "FALSCH")],
+)
+def test_yes_is_positive_in_other_languages(run_init: Init, positive: str, negative: str) -> None:
+    text = random_table().replace("yes", "?x").replace("no\n", f"{positive}\n")
+    config = run_init(text.replace("?x", negative), "label")  # Here yes is the more frequent.
+    assert config.data.label.classes == [negative, positive]
+
+
+def test_what_is_asked_is_checked_before_what_is_in_the_way(tmp_path: Path) -> None:
+    output, path = tmp_path / "pipeline.yaml", tmp_path / "a.csv"
+    output.write_text("mine: true\n")
+    path.write_text(random_table(), encoding="utf-8")
+    for data, label, says in (
+        (tmp_path / "nope.csv", "label", "the file does not exist"),
+        (path, "labl", "there is no column 'labl'"),
+        (path, "label", "the file exists already"),
+    ):
+        error = error_of("--data", str(data), "--label", label, "-o", str(output))
+        assert says in str(error)
+    assert output.read_text() == "mine: true\n"
+
+
 def test_an_unknown_label_names_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(random_table(), encoding="utf-8")

@@ -52,28 +52,43 @@ def init(
             "name your data, or a template",
             hint="assay init --data my.csv --label COLUMN, or assay init --template taxi",
         )
-    if output.exists() and not force:
-        raise ConfigError(
-            "the file exists already", where=str(output), hint="Use --force, or another --output."
-        )
     console = Console(highlight=False)
     if template:
+        _require_absent(output, force)
         _copy(template, output, console)
     else:
         assert data, "without a template there is data"
         names = column_names.split(",") if column_names else None
-        found = _profile(data, label, delimiter, no_header, names)
+        found = _profile(data, label, delimiter, no_header, names, output=output, force=force)
         text = _text(found, data, name, output)
         _show(found, console)
         write_text(output, text)
     console.print(f"wrote {output}. Next: [bold]assay run {output}[/]", soft_wrap=True)
 
 
-def _profile(
-    data: str, label: str | None, delimiter: str | None, no_header: bool, names: list[str] | None
-) -> DataProfile:
+def _require_absent(output: Path, force: bool) -> None:
     from tfx_pipeline.errors import ConfigError
-    from tfx_pipeline.init.profile import profile
+
+    if output.exists() and not force:
+        raise ConfigError(
+            "the file exists already", where=str(output), hint="Use --force, or another --output."
+        )
+
+
+def _profile(
+    data: str,
+    label: str | None,
+    delimiter: str | None,
+    no_header: bool,
+    names: list[str] | None,
+    *,
+    output: Path,
+    force: bool,
+) -> DataProfile:
+    """Profiles the data. A mistake in what is asked comes before a file in the way, and that
+    before all rows are read."""
+    from tfx_pipeline.errors import ConfigError
+    from tfx_pipeline.init.profile import locate, profile
 
     if not label:
         raise ConfigError(
@@ -83,6 +98,8 @@ def _profile(
         delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
         if len(delimiter) != 1:
             raise ConfigError(f"the delimiter {delimiter!r} is not one character")
+    locate(data, label, delimiter=delimiter, no_header=no_header, column_names=names)
+    _require_absent(output, force)
     return profile(data, label, delimiter=delimiter, no_header=no_header, column_names=names)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
@@ -12,8 +13,17 @@ import pyarrow.compute as pc
 from tfx_pipeline.errors import DataError
 from tfx_pipeline.init.columns import number, numbers
 
-_POSITIVE = ("1", "1.0", "true", "t", "yes", "y", "positive", "pos", "on", ">50k")
-_NEGATIVE = ("0", "0.0", "false", "f", "no", "n", "negative", "neg", "off", "<=50k", "-1", "-1.0")
+# The usual words of English, German, French, Spanish, Italian, Portuguese and Dutch.
+_POSITIVE = (
+    *("1", "1.0", "true", "t", "yes", "y", "positive", "pos", "on", ">50k"),
+    *("ja", "wahr", "positiv", "oui", "vrai", "positif", "si", "sí", "sì", "verdadero", "vero"),
+    *("sim", "verdadeiro", "positivo", "waar"),
+)
+_NEGATIVE = (
+    *("0", "0.0", "false", "f", "no", "n", "negative", "neg", "off", "<=50k", "-1", "-1.0"),
+    *("nein", "falsch", "negativ", "non", "faux", "négatif", "falso", "negativo", "não", "nao"),
+    *("nee", "onwaar"),
+)
 _MAX_NUMBER_CLASSES = 20
 _MAX_CLASSES = 200
 _MIN_ROWS_A_VALUE = 5
@@ -133,9 +143,13 @@ def association(column: pa.Array, label: LabelProfile) -> float:
 def _binary_classes(counts: Counter[str]) -> tuple[list[str], str]:
     common, rare = (value for value, _ in counts.most_common())
     for positive, negative in ((rare, common), (common, rare)):
-        if positive.lower() in _POSITIVE or negative.lower() in _NEGATIVE:
+        if _word(positive) in _POSITIVE or _word(negative) in _NEGATIVE:
             return [negative, positive], f"{positive!r} is positive, by its name"
     return [common, rare], f"{rare!r} is positive because it is the rarer; swap them if not"
+
+
+def _word(text: str) -> str:
+    return unicodedata.normalize("NFC", text.strip().lower())
 
 
 def _one_hot(column: pa.Array, classes: list[str]) -> np.ndarray:

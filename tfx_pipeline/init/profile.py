@@ -69,6 +69,30 @@ class DataProfile:
         return [column for column in self.columns if column.is_feature]
 
 
+def locate(
+    path: str | Path,
+    label: str,
+    *,
+    delimiter: str | None = None,
+    no_header: bool = False,
+    column_names: list[str] | None = None,
+) -> tuple[list[InputFile], DataConfig]:
+    """The data's files and how they are read; for the arguments see `profile`.
+
+    Raises:
+        DataError: There is no file, it cannot be read, or it lacks the label's column.
+    """
+    files = _files(Path(path).expanduser())
+    if files[0].format == "csv":
+        data = sniff.csv_config(
+            files, label, delimiter=delimiter, no_header=no_header, column_names=column_names
+        )
+    else:
+        data = _data([str(file.path) for file in files], files[0].format, label)
+    _require_label(files[0], data, label)
+    return files, data
+
+
 def profile(
     path: str | Path,
     label: str,
@@ -91,14 +115,9 @@ def profile(
     Raises:
         DataError: The data cannot be read, or no model can be made of them.
     """
-    files = _files(Path(path).expanduser())
-    if files[0].format == "csv":
-        data = sniff.csv_config(
-            files, label, delimiter=delimiter, no_header=no_header, column_names=column_names
-        )
-    else:
-        data = _data([str(file.path) for file in files], files[0].format, label)
-    _require_label(files[0], data, label)
+    files, data = locate(
+        path, label, delimiter=delimiter, no_header=no_header, column_names=column_names
+    )
     table = read_table(files, data, max_rows)
     form = number_form(table.columns.values(), data.delimiter)
     columns = {
