@@ -34,6 +34,8 @@ class ServerCore:
         load_threads: Models loaded at the same time; 0: one after the other.
         allow_labels_for_unavailable: Lets a label that is new name a version not yet loaded
             (`--allow_version_labels_for_unavailable_models`).
+        log_requests: Is given each config that is taken, for the models' `logging_config`; may
+            refuse it with a RequestError.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class ServerCore:
         retries: Retries | None = None,
         load_threads: int = 0,
         allow_labels_for_unavailable: bool = False,
+        log_requests: Callable[[ModelServerConfig], None] | None = None,
     ) -> None:
         self._load = load
         self._retries = retries or Retries()
         self._load_threads = load_threads
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
+        self._log_requests = log_requests
         self._models: dict[str, ServedModel] = {}
         self._labels: dict[tuple[str, str], int] = {}
         self._platforms: dict[str, str] = {}
@@ -141,6 +145,8 @@ class ServerCore:
             models = list(config.model_config_list.config)
             platforms = _checked(models, self._platforms)
             labels = self._new_labels(models)
+            if self._log_requests is not None:
+                self._log_requests(config)
             with self._polling:
                 new = [model.name for model in models if model.name not in self._models]
                 self._platforms, self._labels = platforms, labels

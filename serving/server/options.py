@@ -241,6 +241,11 @@ def _check(options: ServerOptions) -> None:
                 f"--{name}={getattr(options, name)} is negative",
                 hint="Choose 0 or more; --help says what 0 means.",
             )
+    if options.batching_parameters_file and not options.enable_batching:
+        raise ConfigError(
+            "--batching_parameters_file is set without --enable_batching",
+            hint="Add --enable_batching.",
+        )
     if options.enable_per_model_batching_parameters and not options.enable_batching:
         raise ConfigError(
             "--enable_per_model_batching_parameters without --enable_batching does nothing",

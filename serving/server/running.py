@@ -23,6 +23,8 @@ from serving.server.loading import Loader
 from serving.server.metrics import Metrics
 from serving.server.observe import observed
 from serving.server.options import ServerOptions
+from serving.server.request_log import RequestLogger
+from serving.server.request_logs import RequestLoggers, logged
 from serving.server.status import RequestError
 from serving.server.versions import Retries, failure_text
 from tfx_pipeline.errors import ConfigError, ServingError
@@ -37,13 +39,13 @@ class RunningServer:
     Attributes:
         port: The TCP port for gRPC.
         core: The models.
-        loader: What loads them.
+        closes: What is left to do when nothing listens any more, in order.
         rest_port: The TCP port for REST; 0: there is none.
     """
 
     port: int
     core: ServerCore
-    loader: Loader
+    closes: list[Callable[[], None]] = field(default_factory=list)
     rest_port: int = 0
     stop_listening: list[Callable[[float], object]] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -57,8 +59,8 @@ class RunningServer:
             stop(max(0.0, end - time.monotonic()))
         for thread in self.threads:
             thread.join()
-        self.core.close()
-        self.loader.close()
+        for close in self.closes:
+            close()
 
     def __enter__(self) -> RunningServer:
         return self
@@ -87,11 +89,21 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
     config = _model_config(options)
     metrics = Metrics()
     loader = Loader(options, metrics)
+    tags = options.saved_model_tags.split(",")
+    loggers = RequestLoggers(
+        lambda name, logging_config: RequestLogger(
+            logging_config,
+            name,
+            saved_model_tags=tags,
+            on_drop=lambda count: metrics.log_dropped(name, count),
+        )
+    )
     core = ServerCore(
         loader,
         retries=Retries(options.max_num_load_retries, options.load_retry_interval_micros / 1e6),
         load_threads=options.num_load_threads,
         allow_labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
+        log_requests=loggers.update,
     )
     try:
         core.configure(config, wait=False)
@@ -104,14 +116,21 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
             core,
             health=options.enable_grpc_healthcheck_service,
             as_tensor_content=options.enable_serialization_as_tensor_content,
-            inline=options.enable_batching,
+            # A model that is not batched would hold up the event loop.
+            inline=options.enable_batching and not options.enable_per_model_batching_parameters,
         ),
         **classify_handlers(core, check_method_name=options.enable_signature_method_name_check),
     }
-    handlers = observed(handlers, metrics)
+    handlers = logged(observed(handlers, metrics), loggers.find)
     # The ports first: one that is taken should be told before a model has been loaded for nothing.
     listening = listen(options, core, handlers, metrics)
-    running = RunningServer(listening.port, core, loader, listening.rest_port, listening.stops)
+    running = RunningServer(
+        listening.port,
+        core,
+        [core.close, loader.close, loggers.close],
+        listening.rest_port,
+        listening.stops,
+    )
     polling = threading.Thread(
         target=_poll, args=(core, options, running.stopping), name="version-polling", daemon=True
     )

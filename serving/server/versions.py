@@ -97,7 +97,9 @@ class ServedModel:
             loaded.requests -= 1
             last = loaded.retired and loaded.requests == 0
         if last:
-            self._unload(loaded)
+            # Not here: it takes a while, and this may be an event loop's thread.
+            thread = threading.Thread(target=self._unload, args=(loaded,), name="unload")
+            thread.start()
 
     def statuses(self) -> dict[int, VersionStatus]:
         """Every version seen so far, newest first, and its state."""

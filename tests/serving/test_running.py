@@ -25,6 +25,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving.client import Client, RequestFailed
 from serving.server.options import ServerOptions, parse_flags
@@ -100,7 +101,7 @@ def test_probes_models_and_metrics(whole: Whole) -> None:
     assert whole.get("/healthz")[0] == whole.get("/readyz")[0] == 200
     [model] = json.loads(whole.get("/v1/models")[1])["models"]
     assert model["name"] == "m"
-    with Client(f"127.0.0.1:{whole.running.port}") as client:
+    with Client(f"127.0.0.1:{whole.running.port}", check_inputs=False) as client:
         client.predict("m", X, signature_name="dense")
         with pytest.raises(RequestFailed):
             client.predict("none", X)
@@ -202,6 +203,27 @@ def test_batched_and_as_tensor_content(tmp_path: Path, push: Push, front: str) -
             stub.Predict(request, timeout=30)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "Task size 9 is larger than maximum input batch size 8" in caught.value.details()
+
+
+def test_requests_are_logged_as_the_list_of_models_says(tmp_path: Path, push: Push) -> None:
+    push(tmp_path / "m", 1)
+    file = tmp_path / "models.config"
+    logging = f"log_collector_config {{ type: '' filename_prefix: '{tmp_path / 'requests'}' }}"
+    file.write_text(
+        f"model_config_list {{ config {{ name: 'm' base_path: '{tmp_path / 'm'}' model_platform: "
+        f"'tensorflow' logging_config {{ {logging} sampling_config {{ sampling_rate: 1 }} }} }} }}"
+    )
+    with (
+        start(options(f"--model_config_file={file}")) as running,
+        Client(f"127.0.0.1:{running.port}") as client,
+    ):
+        for _ in range(3):
+            client.predict("m", X, signature_name="dense")
+    files = [str(path) for path in tmp_path.glob("requests*")]
+    logs = [PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(files)]
+    assert len(logs) == 3
+    assert {log.log_metadata.model_spec.name for log in logs} == {"m"}
+    assert tf.make_ndarray(logs[0].predict_log.response.outputs["y"]).item() == 6.0
 
 
 @pytest.fixture(scope="module")

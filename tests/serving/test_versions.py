@@ -114,7 +114,7 @@ def test_requests_in_flight_keep_their_version(tmp_path: Path, push: Push) -> No
         assert version == 1
         assert _states(model)[1] is State.UNLOADING
         assert loaded.run("dense", X, ["y"])["y"].item() == 6.0
-    assert _states(model) == {2: State.AVAILABLE, 1: State.END}
+    _wait(lambda: _states(model) == {2: State.AVAILABLE, 1: State.END})
 
 
 @pytest.mark.slow
