@@ -106,6 +106,20 @@ def test_all_columns_of_the_runs_fit_into_80(folder: Path, monkeypatch: pytest.M
     ]  # fmt: skip
 
 
+def test_diff_fits_into_80_and_folds_long_values(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for steps, run_id in enumerate(IDS):
+        ran(folder, run_id, steps)
+    (folder / "runs" / IDS[2] / records.CONFIG_FILE).write_text(f"data: {{path: {'/long' * 30}}}\n")
+    monkeypatch.setattr(tables, "output_console", lambda: Console(width=80))
+    lines = assay("diff", "-c", str(folder)).lines
+    assert max(map(len, lines)) <= 80
+    assert all(run_id in lines[0] for run_id in IDS[1:])
+    after = lines[0].index(IDS[2])
+    assert "".join(line[after:].strip(" -") for line in lines[1:]) == "/long" * 30
+
+
 def test_a_long_key_is_broken_behind_its_parts() -> None:
     assert tables.fold_key("train.steps", 26) == "train.steps"
     assert tables.fold_key(DEEP, 30) == (

@@ -160,14 +160,16 @@ def diff(
         return
     console = tables.output_console()
     ids = first.run_id, second.run_id
-    table = tables.table("", "key", *ids, whole=["key", *ids])
+    table = tables.table("", "key", *ids, whole=["key"])
+    for column, run_id in zip(table.columns[2:], ids, strict=True):
+        column.min_width = len(run_id)  # The head stays whole; the values below it are folded.
     key_width = max(_KEY_AT_LEAST, console.width - _BESIDE_THE_KEY)
     for difference in found:
         table.add_row(
             f"[dim]{difference.section}[/]",
             escape(tables.fold_key(difference.name, key_width)),
-            escape(_value(difference.before)),
-            escape(_value(difference.after)),
+            escape(_below(root, _value(difference.before))),
+            escape(_below(root, _value(difference.after))),
         )
     if found:
         tables.show(console, table)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 
 # Wider than any table: without a terminal nothing has to be fitted into a screen.
 _UNLIMITED = 100_000
+_GAP = 2
+# A longer word than this, a path for instance, may be folded where a column is not whole.
+_FOLDED_FROM = 20
 
 
 def output_console() -> Console:
@@ -26,7 +29,7 @@ def table(*names: str, right: Iterable[str] = (), whole: Iterable[str] = ()) -> 
         right: Columns that are set to the right.
         whole: Columns that stay whole; the others are folded where the terminal is narrow.
     """
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
     for name in names:
         column_is_whole = name in whole
         made.add_column(
@@ -39,19 +42,27 @@ def table(*names: str, right: Iterable[str] = (), whole: Iterable[str] = ()) -> 
 
 
 def show(console: Console, made: Table) -> None:
-    """Prints a table. Where its whole columns and longest words do not fit into the terminal, it
-    is wider, and the terminal wraps its lines."""
-    unlimited = console.options.update(max_width=_UNLIMITED)
+    """Prints a table. Where its whole columns do not fit into the terminal, it is wider, and the
+    terminal wraps its lines."""
+    needed = 0
     for column in made.columns:
+        sizes = [_size(console, cell) for cell in (column.header, *column.cells)]
         if column.no_wrap:
-            cells = (column.header, *column.cells)
-            column.min_width = max(Measurement.get(console, unlimited, c).maximum for c in cells)
-    if Measurement.get(console, unlimited, made).minimum > console.width:
+            column.min_width = max(size.maximum for size in sizes)
+            needed += column.min_width
+        else:
+            needed += min(_FOLDED_FROM, max(size.minimum for size in sizes))
+    gaps = len(made.columns) - 1
+    if needed + _GAP * gaps > console.width:
         made.padding = (0, 1, 0, 0)
-    needed = Measurement.get(console, unlimited, made).minimum
-    if needed > console.width:
-        console = Console(file=console.file, width=needed, highlight=False)
+    if needed + gaps > console.width:
+        console = Console(file=console.file, width=needed + gaps, highlight=False)
     console.print(made, crop=False)
+
+
+def _size(console: Console, cell: RenderableType) -> Measurement:
+    """The lengths of a cell's longest word and longest line, on a terminal of any width."""
+    return Measurement.get(console, console.options.update(max_width=_UNLIMITED), cell)
 
 
 def fold_key(key: str, width: int) -> str:
