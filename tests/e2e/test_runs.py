@@ -359,16 +359,20 @@ def test_two_processes_make_the_same_model_of_the_same_seed(
     project: Project, first_run: RunRecord, rows: Path, repo: Path, tmp_path: Path
 ) -> None:
     """Cold, in other folders, with another order of Python's sets: all that may differ does."""
-    other = make_project(tmp_path, rows)
+    other = make_project(tmp_path / "project", rows)
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_HOME"}
     done = subprocess.run(
         [sys.executable, "-m", "tfx_pipeline.cli.main", "run", str(other.folder)],
         cwd=repo,
-        env={**os.environ, "PYTHONHASHSEED": "12345"},
+        env={**environment, "PYTHONHASHSEED": "12345", "HOME": str(home)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert list(home.iterdir()) == []
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 2 + len(NODES) + 4 + 3
     second = other.latest
