@@ -182,11 +182,19 @@ class _Methods(grpc.GenericRpcHandler):
         return self._methods.get(handler_call_details.method)
 
 
+def _request_id(context: grpc.ServicerContext) -> str:
+    for key, value in context.invocation_metadata():
+        if key == "x-request-id":
+            return value if isinstance(value, str) else value.decode("latin-1")
+    return ""
+
+
 def _answer_with(handler: Handler):  # type: ignore[no-untyped-def]  # grpc has no type for it
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
         try:
             remaining = context.time_remaining()
-            call = Call(None if remaining is None else time.monotonic() + remaining)
+            deadline_s = None if remaining is None else time.monotonic() + remaining
+            call = Call(deadline_s, _request_id(context))
             response = handler(request, call)
             return response.result() if isinstance(response, Future) else response
         except RequestError as error:

@@ -73,7 +73,8 @@ def _grpc(options: ServerOptions, handlers: Mapping[str, Handler], listening: Li
         channel_arguments=parse_channel_arguments(options.grpc_channel_arguments),
         reflection=True,
     )
-    listening.stops.append(lambda grace_s: server.stop(grace_s).wait())
+    # A handler's thread cannot be interrupted: wait no longer for one than it has.
+    listening.stops.append(lambda grace_s: server.stop(grace_s).wait(grace_s + 1.0))
 
 
 def _grpc_h2(options: ServerOptions, handlers: Mapping[str, Handler], listening: Listening) -> None:

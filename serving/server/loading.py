@@ -1,4 +1,4 @@
-"""How a version is loaded: SavedModel or TFLite, timed, counted, batched."""
+"""How a version is loaded: SavedModel or TFLite, timed, counted, hooked, batched."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from serving.server.batching_parameters import (
     batching_parameters,
     model_batching_parameters,
 )
+from serving.server.hooks import HookedModel, import_hook
 from serving.server.loaded import Servable
 from serving.server.metrics import Metrics
 from serving.server.observe import TimedModel
@@ -29,13 +30,15 @@ class Loader:
     """Loads versions as the flags say.
 
     Raises:
-        ConfigError: A config file that the flags name is wrong.
+        ConfigError: A config file or a hook that the flags name is wrong.
     """
 
     def __init__(self, options: ServerOptions, metrics: Metrics) -> None:
         self._options = options
         self._metrics = metrics
         self._load_options = _load_options(options)
+        self._before = import_hook("preprocessing_hook", options.preprocessing_hook)
+        self._after = import_hook("postprocessing_hook", options.postprocessing_hook)
         self._batching: BatchingParameters | None = None
         if options.enable_batching:
             self._batching = batching_parameters(options.batching_parameters_file)
@@ -50,7 +53,7 @@ class Loader:
         started = time.perf_counter()
         status = "fail"
         try:
-            loaded = self._load(path)
+            loaded = self._hooked(self._load(path), name)
             try:
                 self._warm_up(loaded, path)
                 timed = TimedModel(loaded, name, self._metrics)
@@ -94,6 +97,11 @@ class Loader:
             if records:
                 latency_us = (time.perf_counter() - started) * 1e6
                 self._metrics.warm_up(str(path), code, latency_us)
+
+    def _hooked(self, model: Servable, name: str) -> Servable:
+        if self._before is None and self._after is None:
+            return model
+        return HookedModel(model, name, self._before, self._after)
 
     def _batched(self, model: Servable, name: str, path: Path) -> Servable:
         parameters = self._batching

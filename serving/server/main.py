@@ -15,16 +15,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from serving.server.logs import log_to_stderr
 from serving.server.options import ServerOptions, parse_flags, usage
 from tfx_pipeline.errors import AssayError
 
 EXIT_WITH_STDIN = "ASSAY_EXIT_WITH_STDIN"
 """When set in the environment, the server stops once its standard input closes: a parent that
 holds the other end can be killed in any way and leaves no server behind."""
+
+_CLOSE_S = 2.0  # for unloading, when the running requests have ended or are given up
 
 logger = logging.getLogger("assay.serving")
 
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(options: ServerOptions, warnings: list[str]) -> int:
     from serving.server.grpc_front import check_port
 
-    _log_to_stderr()
+    log_to_stderr(as_json=options.log_format == "json", requests=options.log_requests)
     check_port(
         options.port, options.bind_address
     )  # before the seconds that TensorFlow's import takes
@@ -82,9 +85,24 @@ def _serve(options: ServerOptions, warnings: list[str]) -> int:
     stopping.wait()
     grace_s = options.drain_seconds
     logger.info("stopping: no new requests; running ones have %d s to finish", grace_s)
-    running.stop(grace_s)
+    _within(grace_s + _CLOSE_S, lambda: running.stop(grace_s))
     logger.info("stopped")
     return 0
+
+
+def _within(bound_s: float, stop: Callable[[], object]) -> None:
+    """Stops the server; ends the process, with 0, where a request or a load does not let it.
+
+    Python waits at its end for threads that run, and what TensorFlow runs cannot be interrupted.
+    """
+    stopping = threading.Thread(target=stop, daemon=True)
+    stopping.start()
+    stopping.join(bound_s)
+    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    if stopping.is_alive() or others:
+        logger.warning("stopped; what had not ended in time was given up")
+        logging.shutdown()
+        os._exit(0)
 
 
 def _stop_on_signals() -> threading.Event:
@@ -150,14 +168,6 @@ def _stop_with_stdin() -> None:
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s"))
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
 
 
 def _version(distribution: str) -> str:

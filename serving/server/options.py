@@ -91,6 +91,20 @@ class ServerOptions:
     drain_seconds: int = _flag(
         10, "how long running requests may take to finish after SIGTERM", ours=True
     )
+    log_format: str = _flag("text", "text, or json: one object a line", ours=True)
+    log_requests: bool = _flag(
+        False, "log each request: its id (x-request-id), model, status and time", ours=True
+    )
+    preprocessing_hook: str = _flag(
+        "",
+        "package.module:function that is given each request's inputs, and returns them",
+        ours=True,
+    )
+    postprocessing_hook: str = _flag(
+        "",
+        "package.module:function that is given each answer's outputs, and returns them",
+        ours=True,
+    )
 
     @property
     def is_single_model(self) -> bool:
@@ -216,6 +230,10 @@ def _check(options: ServerOptions) -> None:
     if options.grpc_front not in ("grpcio", "h2"):
         raise ConfigError(
             f"--grpc_front={options.grpc_front} is unknown", hint="Choose grpcio or h2."
+        )
+    if options.log_format not in ("text", "json"):
+        raise ConfigError(
+            f"--log_format={options.log_format} is unknown", hint="Choose text or json."
         )
     try:
         ipaddress.ip_address(options.bind_address)

@@ -18,6 +18,7 @@ from serving.server.status import Code, RequestError, not_found
 logger = logging.getLogger("assay.serving")
 
 _MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "model.tflite")
+_MAX_VERSION = 2**63 - 1  # the protocol's int64
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,12 @@ class ServedModel:
         """
         if look:
             try:
-                self._present = self._versions_on_disk()
+                present = self._versions_on_disk()
+                if self._loaded.keys() - present.keys():
+                    # A folder that is renamed during a listing may be in it nowhere: look again
+                    # before what answers is given up.
+                    present = self._versions_on_disk()
+                self._present = present
             except OSError as error:
                 # Perhaps a mount that is away for a moment: what is loaded stays.
                 self._note(f"cannot read the base path {self.base_path}: {error.strerror or error}")
@@ -176,7 +182,7 @@ class ServedModel:
         for entry in self.base_path.iterdir():
             if not (entry.name.isascii() and entry.name.isdigit()):
                 continue  # a folder being written bears a temporary name
-            if any((entry / name).is_file() for name in _MODEL_FILES):
+            if int(entry.name) <= _MAX_VERSION and _holds_model(entry):
                 versions[int(entry.name)] = entry
         return versions
 
@@ -193,7 +199,8 @@ class ServedModel:
         start = time.monotonic()
         try:
             model = self._load(path)
-        except RequestError as error:
+        except Exception as caught:  # noqa: BLE001  # whatever it is, it is this version's end
+            error = _as_request_error(caught)
             tries = before.tries + 1 if before is not None and same else 1
             self._failed[version] = _Failure(
                 files, tries, time.monotonic() + self._retries.interval_s
@@ -254,6 +261,13 @@ class ServedModel:
             self._last_note = text
 
 
+def _holds_model(folder: Path) -> bool:
+    try:
+        return any((folder / name).is_file() for name in _MODEL_FILES)
+    except OSError:
+        return False  # it may not be read, which is no matter of the other versions
+
+
 def not_served(name: str, version: int | None) -> RequestError:
     """The status for a model or version that is not there, in TensorFlow Serving's words."""
     request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
@@ -263,6 +277,12 @@ def not_served(name: str, version: int | None) -> RequestError:
 def failure_text(status: VersionStatus) -> str:
     """A failed load in one line, for instance `UNKNOWN: OSError: cannot parse ...`."""
     return f"{Code(status.code).name}: {' '.join(status.message.split())}"
+
+
+def _as_request_error(error: Exception) -> RequestError:
+    if isinstance(error, RequestError):
+        return error
+    return RequestError(Code.UNKNOWN, f"{type(error).__name__}: {error}")
 
 
 def _fingerprint(path: Path) -> object:
