@@ -59,12 +59,22 @@ def test_paths_start_from_the_config_file(tmp_path: Path) -> None:
     [
         ("path: rows.csv", "pth: rows.csv", 3, "data.pth: unknown key; did you mean 'path'?"),
         ("kind: numeric", "kind: numeric, skale: none", 7, "did you mean 'scale'?"),
-        ("kind: numeric", "kind: number", 7, "'numeric', 'categorical'"),
+        ("kind: numeric", "kind: number", 7, "kind 'number' is unknown. Did you mean 'numeric'?"),
+        ("kind: numeric", "kind: numerik", 7, "features.columns.age: kind 'numerik' is unknown"),
+        ("kind: numeric", "scale: none", 7, "features.columns.age: `kind` is missing"),
+        ("unit: seconds", "unit: second", 9, "'second' is unknown. Did you mean 'seconds'?"),
+        ("unit: seconds", "format: '%d.%m'", 9, "%Y is missing"),
+        (
+            "name: churn",
+            "name: churn\ngates: {quality: {thresholds: [{metric: r_squared, min: 0}]}}",
+            2,
+            "thresholds[0].metric: 'r_squared' is unknown. Did you mean 'r2'?",
+        ),
         ("name: churn", "name: 7up", 1, "name: string should match pattern"),
         ("name: churn", "name: [a]", 1, "name: input should be a valid string"),
         ("column: y, ", "", 4, "data.label.column: missing"),
         ('classes: ["no", "yes"]', 'classes: ["no"]', 4, "a binary label needs two `classes`"),
-        ("task: binary", "task: clustering", 4, "'binary', 'multiclass' or 'regression'"),
+        ("task: binary", "task: clustering", 4, "'binary', 'multiclass', 'regression'"),
         ("    age:", "    city:", 8, "the key 'city' is given twice"),
         ("features:", "feature:", 5, "did you mean 'features'?"),
         ("name: churn", "name: churn\ntrain: {steps: many}", 2, "train.steps: input should be"),
@@ -174,7 +184,7 @@ def test_every_field_has_a_description() -> None:
     from pydantic import BaseModel
 
     from tfx_pipeline.config import PipelineConfig
-    from tfx_pipeline.config.load import _models_in
+    from tfx_pipeline.config.messages import models_in
 
     pending: list[type[BaseModel]] = [PipelineConfig]
     bare = []
@@ -183,5 +193,10 @@ def test_every_field_has_a_description() -> None:
         for name, field in model.model_fields.items():
             if not field.description and name != "kind":
                 bare.append(f"{model.__name__}.{name}")
-            pending += _models_in(field.annotation)
+            pending += models_in(field.annotation)
     assert not bare
+
+
+def test_a_hint_is_given_only_where_it_helps() -> None:
+    assert "docs/config.md" in problem(GOOD.replace("path:", "pth:"))
+    assert problem(GOOD.replace('["no", "yes"]', "[a]")).endswith("or `above`")

@@ -61,8 +61,25 @@ def test_a_problem_names_its_field(tmp_path: Path, text: str, says: str) -> None
         lint(config(tmp_path, text))
 
 
+AUC = "{metric: auc, min: 0.6}"
+
+
+@pytest.mark.parametrize(
+    ("gate", "line", "says"),
+    [
+        (f"thresholds:\n      - {AUC}\n      - {{metric: r2, min: 0}}", 14, "[1].metric"),
+        (f"thresholds: [{AUC}]\n    slices:\n      - [city]\n      - [citi]", 15, "slices[1]"),
+    ],
+)
+def test_a_problem_has_its_line(tmp_path: Path, gate: str, line: int, says: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        lint(config(tmp_path, f"{GOOD}gates:\n  quality:\n    {gate}\n").with_run(cache=False))
+    assert raised.value.where.endswith(f"pipeline.yaml:{line}")
+    assert says in raised.value.headline
+
+
 def test_several_problems_are_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="2 problems"):
+    with pytest.raises(ConfigError, match=r"2 problems\n(.|\n)*  line 7: features.columns.y: "):
         lint(config(tmp_path, GOOD.replace("    age:", "    y:")))
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from yaml.reader import ReaderError
 
+from tfx_pipeline.config.messages import Location, described, field_name
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError
-from transform.config import FieldError
-
-Location = tuple[str | int, ...]
 
 _SHOWN_ERRORS = 8  # One screen.
+_HINT = "docs/config.md describes every field."
 
 
 def load_config(path: str | Path) -> PipelineConfig:
@@ -74,9 +71,11 @@ def parse_config(text: str, source: str = "pipeline.yaml") -> PipelineConfig:
     if not isinstance(document, Mapping):
         raise ConfigError("empty, or not a mapping of sections", where=source)
     try:
-        return PipelineConfig.model_validate(document)
+        config = PipelineConfig.model_validate(document)
     except ValidationError as error:
         raise _config_error(error, source, lines) from None
+    config._lines = {field_name(path): line for path, line in lines.items()}
+    return config
 
 
 def _yaml_problem(error: yaml.YAMLError, text: str) -> tuple[str, int | None]:
@@ -121,86 +120,21 @@ def _refused(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
 
 
 def _config_error(error: ValidationError, source: str, lines: dict[Location, int]) -> ConfigError:
-    problems = sorted(
-        (_line_of((*_yaml_path(e["loc"]), *_path_within(e)), lines), _describe(e))
-        for e in error.errors(include_url=False)
-    )
+    found = [described(each) for each in error.errors(include_url=False)]
+    problems = sorted((_line_of(path, lines), text) for path, text, _ in found)
     first_line = problems[0][0]
+    hint = _HINT if any(is_helped for _, _, is_helped in found) else ""
     if len(problems) == 1:
-        return ConfigError(problems[0][1], where=f"{source}:{first_line}", hint=_HINT)
+        return ConfigError(problems[0][1], where=f"{source}:{first_line}", hint=hint)
     listed = [f"  line {line}: {text}" for line, text in problems[:_SHOWN_ERRORS]]
     if len(problems) > _SHOWN_ERRORS:
         listed.append(f"  … and {len(problems) - _SHOWN_ERRORS} more")
     return ConfigError(
-        f"{len(problems)} errors\n" + "\n".join(listed), where=f"{source}:{first_line}", hint=_HINT
+        f"{len(problems)} errors\n" + "\n".join(listed), where=f"{source}:{first_line}", hint=hint
     )
-
-
-_HINT = "Every field is described by `assay schema`."
-
-_UNION_TAGS = {"numeric", "categorical", "date", "text", "image"}
-
-
-def _yaml_path(loc: Location) -> Location:
-    """Pydantic's location without the tag it adds for a union's branch."""
-    return tuple(
-        part
-        for position, part in enumerate(loc)
-        if not (part in _UNION_TAGS and position == 3 and loc[:2] == ("features", "columns"))
-    )
-
-
-def _path_within(error: Any) -> Location:
-    """From the section that a validator refused to the field that it says is at fault."""
-    raised = error.get("ctx", {}).get("error")
-    return raised.path if isinstance(raised, FieldError) else ()
 
 
 def _line_of(path: Location, lines: dict[Location, int]) -> int:
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
-
-
-def _describe(error: Any) -> str:
-    path = _yaml_path(error["loc"])
-    field = ".".join(str(part) for part in path) or "the file"
-    match error["type"]:
-        case "extra_forbidden":
-            return f"{field}: unknown key{_nearest(path)}"
-        case "missing":
-            return f"{field}: missing, and it has no default"
-        case "value_error":
-            return f"{field}: {error['ctx']['error']}"
-        case _:
-            message = error["msg"][0].lower() + error["msg"][1:]
-            given = error["input"]
-            shown = "" if isinstance(given, (Mapping, list)) else f" (found {given!r})"
-            return f"{field}: {message}{shown}"
-
-
-def _nearest(path: Location) -> str:
-    fields = _fields_at(path[:-1])
-    close = difflib.get_close_matches(str(path[-1]), fields, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known here: {', '.join(fields)}" if fields else ""
-
-
-def _fields_at(path: Location) -> list[str]:
-    """The names that a section's keys may have."""
-    candidates: list[Any] = [PipelineConfig]
-    for part in path:
-        candidates = [
-            inner
-            for model in candidates
-            if part in model.model_fields
-            for inner in _models_in(model.model_fields[str(part)].annotation)
-        ] or candidates  # A list's index or a mapping's key: the same models one level down.
-    return sorted({name for model in candidates for name in model.model_fields})
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in get_args(annotation) for model in _models_in(inner)]

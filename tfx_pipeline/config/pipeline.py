@@ -29,6 +29,7 @@ class PipelineConfig(Section):
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _source: Path | None = PrivateAttr(default=None)
+    _lines: dict[str, int] = PrivateAttr(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -39,6 +40,16 @@ class PipelineConfig(Section):
     def source(self) -> Path | None:
         """The config file, if it was read from one."""
         return self._source
+
+    def place(self, field: str) -> str:
+        """Where a field (`gates.quality.thresholds[0].metric`) stands: file and line.
+
+        A field that the file leaves out stands where its section does.
+        """
+        source = str(self._source or "pipeline.yaml")
+        while field and field not in self._lines:
+            field = field[: max(field.rfind("."), field.rfind("["), 0)]
+        return f"{source}:{self._lines[field]}" if field else source
 
     @property
     def transform(self) -> TransformConfig:
@@ -75,5 +86,5 @@ class PipelineConfig(Section):
     def with_run(self, **changes: object) -> PipelineConfig:
         """A copy whose `run` section has other values."""
         copy = self.model_copy(update={"run": self.run.model_copy(update=changes)})
-        copy._folder, copy._source = self._folder, self._source
+        copy._folder, copy._source, copy._lines = self._folder, self._source, self._lines
         return copy

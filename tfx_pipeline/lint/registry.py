@@ -11,7 +11,7 @@ from tfx_pipeline.errors import AssayError, ConfigError
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the config that cannot end well. `field` is a dotted path in the YAML."""
+    """Something in the config that cannot end well. `field`: as in `gates.quality.slices[0]`."""
 
     field: str
     what: str
@@ -57,10 +57,16 @@ def lint(config: PipelineConfig) -> None:
     where = str(config.source or "pipeline.yaml")
     if len(problems) == 1 and not raised:
         [problem] = problems
-        raise ConfigError(f"{problem.field}: {problem.what}", where=where, hint=problem.hint)
-    lines = [_line(p.field, p.what, p.hint) for p in problems]
+        place = config.place(problem.field)
+        raise ConfigError(f"{problem.field}: {problem.what}", where=place, hint=problem.hint)
+    lines = [_line(_told(config, p.field), p.what, p.hint) for p in problems]
     lines += [_line(error.where, error.headline, error.hint) for error in raised]
     raise ConfigError(f"{len(lines)} problems\n" + "\n".join(lines), where=where)
+
+
+def _told(config: PipelineConfig, field: str) -> str:
+    _, colon, line = config.place(field).rpartition(":")
+    return f"line {line}: {field}" if colon and line.isdigit() else field
 
 
 def _line(where: str, what: str, hint: str) -> str:

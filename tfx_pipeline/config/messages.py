@@ -1,0 +1,128 @@
+"""What pydantic found wrong in a config, in words a person wants to read."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from tfx_pipeline.config.pipeline import PipelineConfig
+from transform.config import FieldError
+
+Location = tuple[str | int, ...]
+
+_UNION_TAGS = {"numeric", "categorical", "date", "text", "image"}
+# Other names of what a config may say, which their letters do not tell.
+_SYNONYMS = {
+    "r_squared": "r2",
+    "rsquared": "r2",
+    "r2_score": "r2",
+    "roc_auc": "auc",
+    "auroc": "auc",
+    "auc_roc": "auc",
+    "pr_auc": "auc_pr",
+    "auprc": "auc_pr",
+    "average_precision": "auc_pr",
+    "acc": "accuracy",
+    "logloss": "log_loss",
+    "cross_entropy": "log_loss",
+    "loss": "log_loss",
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "mae",
+    "root_mean_squared_error": "rmse",
+    "number": "numeric",
+    "float": "numeric",
+    "integer": "numeric",
+    "int": "numeric",
+    "string": "categorical",
+    "category": "categorical",
+    "datetime": "date",
+    "timestamp": "date",
+    "classification": "multiclass",
+}
+
+
+def described(error: Any) -> tuple[Location, str, bool]:
+    """One of pydantic's errors: where it is, what to say, and whether a reference would help."""
+    path = yaml_path(error["loc"])
+    field = field_name(path) or "the file"
+    match error["type"]:
+        case "extra_forbidden":
+            return path, f"{field}: unknown key{_nearest_key(path)}", True
+        case "missing":
+            return path, f"{field}: missing, and it has no default", True
+        case "value_error":
+            raised = error["ctx"]["error"]
+            within = raised.path if isinstance(raised, FieldError) else ()
+            return (*path, *within), f"{field}: {raised}", False
+        case "union_tag_invalid":
+            kinds = re.findall(r"'(\w+)'", error["ctx"]["expected_tags"])
+            return (*path, "kind"), f"{field}: kind {unknown(error['ctx']['tag'], kinds)}", False
+        case "union_tag_not_found":
+            return path, f"{field}: `kind` is missing; choose one of {_KINDS}", False
+        case "literal_error":
+            choices = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+            if isinstance(error["input"], str) and choices:
+                return path, f"{field}: {unknown(error['input'], choices)}", False
+    message = error["msg"][0].lower() + error["msg"][1:]
+    given = error["input"]
+    shown = "" if isinstance(given, (Mapping, list)) else f" (found {given!r})"
+    return path, f"{field}: {message}{shown}", True
+
+
+_KINDS = "numeric, categorical, date, text, image"
+
+
+def unknown(value: str, choices: Sequence[str]) -> str:
+    """That a value is none of the choices, and the one that was meant."""
+    word = re.sub(r"[\s-]+", "_", value.strip().lower())
+    meant = _SYNONYMS.get(word)
+    close = [meant] if meant in choices else difflib.get_close_matches(word, choices, 1)
+    guess = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{value!r} is unknown.{guess} Choose one of {', '.join(map(repr, choices))}"
+
+
+def field_name(path: Location) -> str:
+    """A place in the config as it is told: `gates.quality.thresholds[0].metric`."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
+    return "".join(parts).removeprefix(".")
+
+
+def yaml_path(loc: Location) -> Location:
+    """Pydantic's location without the tag it adds for a union's branch."""
+    return tuple(
+        part
+        for position, part in enumerate(loc)
+        if not (part in _UNION_TAGS and position == 3 and loc[:2] == ("features", "columns"))
+    )
+
+
+def _nearest_key(path: Location) -> str:
+    fields = _fields_at(path[:-1])
+    close = difflib.get_close_matches(str(path[-1]), fields, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known here: {', '.join(fields)}" if fields else ""
+
+
+def _fields_at(path: Location) -> list[str]:
+    """The names that a section's keys may have."""
+    candidates: list[Any] = [PipelineConfig]
+    for part in path:
+        candidates = [
+            inner
+            for model in candidates
+            if part in model.model_fields
+            for inner in models_in(model.model_fields[str(part)].annotation)
+        ] or candidates  # A list's index or a mapping's key: the same models one level down.
+    return sorted({name for model in candidates for name in model.model_fields})
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field's type holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in models_in(inner)]
