@@ -55,6 +55,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "mypy": lambda: command("mypy"),
     "import rules": lambda: command("lint-imports", "--no-cache"),
     "JSON schema is fresh": schema_staleness,
+    "config.md is fresh": lambda: command("python", "tools/config_reference.py", "--check"),
     "ruff check": lambda: command("ruff", "check", "--output-format", "concise", "."),
     "ruff format": lambda: command("ruff", "format", "--check", "."),
     "lock is fresh": lambda: lock.staleness(Path("requirements")),
