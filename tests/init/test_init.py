@@ -246,6 +246,12 @@ def test_dates_as_people_write_them(
     assert all(split_sizes(config).values())
 
 
+def test_dates_over_many_years_tell_an_age(run_init: Init) -> None:
+    config = run_init(random_table(since=lambda i: f"01.02.{1990 + i % 20}"), "label")
+    since: Any = config.features.columns["since"]
+    assert since.parts == ["weekday", "day", "month", "year"]
+
+
 def test_versions_are_no_dates(run_init: Init) -> None:
     config = run_init(random_table(version=lambda i: f"{1 + i % 3}.{1 + i % 2}.10"), "label")
     assert kinds(config)["version"] == "categorical"

@@ -24,6 +24,7 @@ _FEW = 12  # A whole number of at most this many values may be a code ...
 _ROWS_A_VALUE = 100  # ... if each has about this many rows to learn from.
 _MAX_VOCABULARY = 1000
 _DAY_PARTS = ["weekday", "day", "month"]
+_YEARS_SECONDS = 3 * 365 * 86400  # Over more than three years, a date is an age too.
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def profile_column(name: str, column: pa.Array) -> ColumnProfile:
     if written is not None:
         stamps = dates.seconds(pc.unique(present), written.format)
         parts = ["hour", "weekday", "month"] if np.any(stamps % 86400) else _DAY_PARTS
+        if np.ptp(stamps) > _YEARS_SECONDS:
+            parts = [*parts, "year"]
         stated = {"format": written.format} if written.format else {"unit": "iso"}
         return profile("date", _why_date(written, texts[0].strip()), **stated, parts=parts)
     length = float(np.mean([len(text) for text in texts]))
