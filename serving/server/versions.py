@@ -148,9 +148,10 @@ class ServedModel:
                     # before what answers is given up.
                     present = self._versions_on_disk()
                 self._present = present
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
                 # Perhaps a mount that is away for a moment: what is loaded stays.
-                self._note(f"cannot read the base path {self.base_path}: {error.strerror or error}")
+                reason = getattr(error, "strerror", None) or error
+                self._note(f"cannot read the base path {self.base_path}: {reason}")
                 return
         chosen = self.policy.choose(self._present)
         if not chosen:
