@@ -36,7 +36,7 @@ def predict(
     """Sends rows to a model server and prints its predictions."""
     from serving.cli_connect import connect, explained
     from serving.client import load_model_info
-    from serving.rows import CsvFormat, infer_kinds, read_rows
+    from serving.rows import CsvFormat, infer_kinds, plain_numbers, read_rows
     from tfx_pipeline.errors import ConfigError
 
     if output not in ("table", "json", "csv"):
@@ -51,6 +51,8 @@ def predict(
         )
     info = load_model_info(model_dir) if model_dir else None
     chosen = {**(info.kinds if info else infer_kinds(table)), **parse_kinds(kinds or [])}
+    if csv_format is not None and _is_csv(rows):
+        table = plain_numbers(table, chosen, csv_format)
     with (
         explained(address, rest=rest, tls=tls is not None),
         connect(address, rest=rest, timeout_s=timeout, tls=tls) as client,
@@ -69,6 +71,12 @@ def predict(
     truth_column = info.label if info and info.label in table[0] else ""
     truth = [row.get(truth_column) for row in table] if truth_column else None
     _print(_records(answer, len(table), truth_column, truth), output)
+
+
+def _is_csv(source: str) -> bool:
+    """JSON has numbers of its own; what is read from standard input may be either, and marks in
+    texts of columns of numbers are the CSV's."""
+    return not source.endswith((".json", ".jsonl", ".ndjson"))
 
 
 def _note(text: str) -> None:

@@ -6,8 +6,9 @@ import codecs
 import csv
 import io
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class CsvFormat:
         missing_values: Texts that mean missing, besides the empty one.
         column_names: Names for files without a header line; a first line that holds these names
             is a header all the same.
+        decimal: The decimal mark of numbers.
+        thousands: The mark between thousands; empty: none.
     """
 
     delimiter: str = ","
@@ -37,6 +40,8 @@ class CsvFormat:
     strip_spaces: bool = False
     missing_values: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
+    decimal: str = "."
+    thousands: str = ""
 
 
 def read_rows(
@@ -70,6 +75,52 @@ def read_rows(
     if not rows:
         raise DataError("no rows to predict", where=where, hint="Give at least one row of data.")
     return rows[:limit]
+
+
+def plain_numbers(rows: Sequence[Row], kinds: Mapping[str, str], form: CsvFormat) -> list[Row]:
+    """Rows with the texts in columns of numbers written as Python reads them.
+
+    Args:
+        rows: As read from CSV.
+        kinds: Column to `int`, `float` or `bytes`.
+        form: How the numbers are written.
+
+    Raises:
+        DataError: A text has a decimal point or comma, and is no number in the form: 27.37 where
+            the decimal is a comma may be 27 and a bit, or 2,737.
+    """
+    if form.decimal == "." and not form.thousands:
+        return list(rows)
+    number = _number_pattern(form)
+    numbers = [name for name, kind in kinds.items() if kind in ("int", "float")]
+    changed = []
+    for index, row in enumerate(rows, start=1):
+        row = dict(row)
+        for name in numbers:
+            text = row.get(name)
+            if not isinstance(text, str):
+                continue
+            text = text.strip()
+            if number.fullmatch(text):
+                whole = text.replace(form.thousands, "") if form.thousands else text
+                row[name] = whole.replace(form.decimal, ".")
+            elif text not in form.missing_values and re.search("[.,]", text):
+                raise DataError(
+                    f"row {index}: {name}: {text!r} is no number with {form.decimal!r} as the "
+                    "decimal mark",
+                    hint="It is read as the training data were: data.decimal and data.thousands "
+                    "in pipeline.yaml.",
+                )
+        changed.append(row)
+    return changed
+
+
+def _number_pattern(form: CsvFormat) -> re.Pattern[str]:
+    decimal, thousands = re.escape(form.decimal), re.escape(form.thousands)
+    pattern = rf"[-+]?(\d+({decimal}\d*)?|{decimal}\d+)([eE][-+]?\d+)?"
+    if form.thousands:
+        pattern += rf"|[-+]?\d{{1,3}}({thousands}\d{{3}})+({decimal}\d*)?"
+    return re.compile(pattern)
 
 
 def infer_kinds(rows: Sequence[Row]) -> dict[str, str]:

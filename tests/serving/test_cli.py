@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from serving.rows import CsvFormat, infer_kinds, read_rows
+from serving.rows import CsvFormat, infer_kinds, plain_numbers, read_rows
 from tfx_pipeline.cli import serving as commands
 from tfx_pipeline.errors import AssayError, ConfigError, DataError, EnvironmentMismatch
 
@@ -218,3 +218,15 @@ def test_a_flag_of_the_server_goes_through(tmp_path: Path) -> None:
     result = _run("serve", str(tmp_path), "--enable-batchin=true")
     assert result.exit_code == ConfigError.exit_code
     assert "Did you mean --enable_batching?" in result.output + result.stderr
+
+
+def test_numbers_as_the_training_data_write_them() -> None:
+    german = CsvFormat(delimiter=";", decimal=",", thousands=".", missing_values=("-",))
+    rows = [{"x": "1.234,5", "n": "12", "t": "1,5", "e": "-", "z": ""}]
+    kinds = {"x": "float", "n": "int", "t": "bytes", "e": "float", "z": "float"}
+    assert plain_numbers(rows, kinds, german) == [
+        {"x": "1234.5", "n": "12", "t": "1,5", "e": "-", "z": ""}
+    ]
+    with pytest.raises(DataError, match=r"row 1: x: '27\.37' is no number with ','"):
+        plain_numbers([{"x": "27.37"}], kinds, german)
+    assert plain_numbers([{"x": "27.37"}], kinds, CsvFormat()) == [{"x": "27.37"}]

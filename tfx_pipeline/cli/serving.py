@@ -151,6 +151,8 @@ def _csv_format(pipeline: PipelineConfig) -> CsvFormat:
         strip_spaces=data.strip_spaces,
         missing_values=tuple(data.missing_values),
         column_names=tuple(data.column_names),
+        decimal=data.decimal,
+        thousands=data.thousands,
     )
 
 
