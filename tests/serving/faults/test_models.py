@@ -111,10 +111,12 @@ def test_folders_that_are_no_version(tmp_path: Path, push: Push, name: str) -> N
 
 def test_the_largest_version(tmp_path: Path, push: Push, options: Any) -> None:
     push(tmp_path, 2**63 - 1)
-    with start(options("--model_name=m", f"--model_base_path={tmp_path}")) as running:
-        with Client(f"127.0.0.1:{running.port}") as client:
-            assert [entry.version for entry in client.status("m")] == [2**63 - 1]
-            assert client.predict("m", X, signature_name="dense")["y"].item() == 6.0
+    with (
+        start(options("--model_name=m", f"--model_base_path={tmp_path}")) as running,
+        Client(f"127.0.0.1:{running.port}") as client,
+    ):
+        assert [entry.version for entry in client.status("m")] == [2**63 - 1]
+        assert client.predict("m", X, signature_name="dense")["y"].item() == 6.0
 
 
 def test_links_and_dots_are_followed(tmp_path: Path, push: Push) -> None:
