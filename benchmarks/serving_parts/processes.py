@@ -31,7 +31,7 @@ ENVIRONMENT = {
 }
 _READY_S = 60.0
 _BATCHING = """\
-max_batch_size { value: 64 }
+max_batch_size { value: 32 }
 batch_timeout_micros { value: 0 }
 num_batch_threads { value: 1 }
 max_enqueued_batches { value: 1000 }

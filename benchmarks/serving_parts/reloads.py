@@ -40,7 +40,7 @@ def under_load(kind: Kind, folder: Path, reloads: int) -> dict[str, float | int]
     Returns:
         `before_ms` and `during_ms`: the p99 of requests due while no version was swapped, and
         from when the server began to load one until it had unloaded the old one and 0.3 s after;
-        `failed`; `requests_during`; `swap_s`: how long a swap takes.
+        `worst_ms`, during it; `failed`; `requests_during`; `swap_s`: how long a swap takes.
     """
     base = folder / f"reloads-{kind.key}"
     shutil.rmtree(base, ignore_errors=True)

@@ -46,6 +46,8 @@ def _servers(results: Results, names: dict[str, str]) -> None:
         print(f"model called in one thread, no server: {one:>10,.0f} calls/s with 1 row")
         print(f"{'':<38} {many:>10,.0f} rows/s with 32 rows a call")
         print(f"{'Predict handler, bytes in, bytes out':<38} {handled:>10,.0f} calls/s\n")
+    if not any(key in results for key in names):
+        return
     print(
         f"{'':<31}{'calls/s':>9}{'p50 ms':>8}{'p99 ms':>8}{'half rate':>11}{'CPU µs':>8}"
         f"{'empty':>8}{'generator':>11}"
@@ -95,7 +97,8 @@ def _asked_of_reloads(results: Results) -> None:
         _line(
             f"{key}: p99 during it / before",
             f"{ratio:.1f}",
-            f"at most 2; {during:.1f} / {before:.1f} ms, a swap takes "
+            f"at most 2; {during:.1f} / {before:.1f} ms, the worst "
+            f"{_median(results, name, 'worst_ms'):.0f} ms, a swap takes "
             f"{_median(results, name, 'swap_s'):.2f} s",
         )
     if "memory" in results:
