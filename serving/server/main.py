@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -28,6 +28,8 @@ EXIT_WITH_STDIN = "ASSAY_EXIT_WITH_STDIN"
 holds the other end can be killed in any way and leaves no server behind."""
 
 _CLOSE_S = 2.0  # for unloading, when the running requests have ended or are given up
+
+_SIGNAL_S = 0.25  # between two looks whether there was a signal
 
 logger = logging.getLogger("assay.serving")
 
@@ -82,27 +84,18 @@ def _serve(options: ServerOptions, warnings: list[str]) -> int:
     gc.freeze()
     stopping = _stop_on_signals()
     running = start(options, ready_timeout_s=None)
-    stopping.wait()
+    # A signal may reach another thread, which does not wake this one to run the handler.
+    while not stopping.wait(_SIGNAL_S):
+        pass
     grace_s = options.drain_seconds
     logger.info("stopping: no new requests; running ones have %d s to finish", grace_s)
-    _within(grace_s + _CLOSE_S, lambda: running.stop(grace_s))
+    closing = threading.Thread(target=running.stop, args=(grace_s,), daemon=True)
+    closing.start()
+    closing.join(grace_s + _CLOSE_S)
     logger.info("stopped")
-    return 0
-
-
-def _within(bound_s: float, stop: Callable[[], object]) -> None:
-    """Stops the server; ends the process, with 0, where a request or a load does not let it.
-
-    Python waits at its end for threads that run, and what TensorFlow runs cannot be interrupted.
-    """
-    stopping = threading.Thread(target=stop, daemon=True)
-    stopping.start()
-    stopping.join(bound_s)
-    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
-    if stopping.is_alive() or others:
-        logger.warning("stopped; what had not ended in time was given up")
-        logging.shutdown()
-        os._exit(0)
+    # Python waits at its end for threads that run, and what TensorFlow runs cannot be interrupted.
+    logging.shutdown()
+    os._exit(0)
 
 
 def _stop_on_signals() -> threading.Event:
