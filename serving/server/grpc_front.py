@@ -20,6 +20,7 @@ from tfx_pipeline.errors import ConfigError, ServingError
 logger = logging.getLogger("assay.serving")
 
 _MAX_DETAIL_CHARACTERS = 1500  # details travel in a header, which clients bound at 8 kB
+_NO_DEADLINE_S = 1e9
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -193,7 +194,9 @@ def _answer_with(handler: Handler):  # type: ignore[no-untyped-def]  # grpc has 
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
         try:
             remaining = context.time_remaining()
-            deadline_s = None if remaining is None else time.monotonic() + remaining
+            # Without a deadline grpc says None, or some hundred thousand million years.
+            has_end = remaining is not None and remaining < _NO_DEADLINE_S
+            deadline_s = time.monotonic() + remaining if has_end else None
             call = Call(deadline_s, _request_id(context))
             response = handler(request, call)
             return response.result() if isinstance(response, Future) else response
