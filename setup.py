@@ -49,6 +49,7 @@ setup(
     ),
     package_data={
         "": ["*.j2", "*.binpb"],
+        "serving": ["deploy/**"],
         "tfx_pipeline": ["templates/**"],
     },
     install_requires=[
