@@ -61,7 +61,9 @@ class ServerOptions:
     num_load_threads: int = _flag(0, "models loaded at the same time; 0: one after the other")
     tensorflow_session_parallelism: int = _flag(0, "threads within and between ops; 0: automatic")
     tensorflow_intra_op_parallelism: int = _flag(0, "threads within an op; 0: automatic")
-    tensorflow_inter_op_parallelism: int = _flag(0, "ops at the same time; 0: automatic")
+    tensorflow_inter_op_parallelism: int = _flag(
+        0, "ops of a request at the same time; 0: automatic, 1 for small graphs"
+    )
     tensorflow_session_config_file: str = _flag("", "ConfigProto of the session, protobuf text")
     saved_model_tags: str = _flag("serve", "tags of the meta graph to load, between commas")
     grpc_channel_arguments: str = _flag("", "KEY=VALUE between commas, for the gRPC server")

@@ -23,6 +23,7 @@ from serving.server.status import Code, RequestError, invalid_argument
 from serving.tensors import DTYPE_NAMES, dtype_number
 
 DEFAULT_SIGNATURE = "serving_default"
+_SMALL_GRAPH = 2000  # ops: below, changing threads takes longer than ops side by side save
 _MAX_CALLABLES = 64  # one for each set of outputs asked for; the client chooses the sets
 
 _Call = Callable[..., Sequence[Any]]
@@ -39,8 +40,11 @@ class SavedModel:
         self,
         session: tf.compat.v1.Session,
         signatures: Mapping[str, meta_graph_pb2.SignatureDef],
+        *,
+        in_callers_thread: bool = False,
     ) -> None:
         self.signatures = dict(signatures)
+        self._in_callers_thread = in_callers_thread
         self._session = session
         self._calls: dict[tuple[str, tuple[str, ...]], _Call] = {}
         self._lock = threading.Lock()
@@ -101,7 +105,9 @@ class SavedModel:
             definition = self.signatures[signature]
             feeds = [definition.inputs[alias].name for alias in _feed_order(definition)]
             try:
-                call = make_callable(self._session, feeds, fetches)
+                call = make_callable(
+                    self._session, feeds, fetches, in_callers_thread=self._in_callers_thread
+                )
             except tf.errors.OpError as error:
                 raise RequestError(Code(error.error_code), error.message) from error
             with self._lock:
@@ -119,7 +125,8 @@ class LoadOptions:
         tags: Of the meta graph.
         session_config: Of the session; None: TensorFlow's defaults.
         intra_op_threads: Threads within an op; 0: as in `session_config`.
-        inter_op_threads: Ops at the same time; 0: as in `session_config`.
+        inter_op_threads: Ops of a call at the same time; 1: none, they run in the caller's thread;
+            0: as in `session_config`, but in the caller's thread where the graph is small.
     """
 
     tags: tuple[str, ...] = (tf.saved_model.SERVING,)
@@ -147,7 +154,10 @@ def load(path: Path, options: LoadOptions | None = None) -> SavedModel:
             meta_graph = tf.compat.v1.saved_model.loader.load(
                 session, list(options.tags), str(path)
             )
-        model = SavedModel(session, meta_graph.signature_def)
+        one_by_one = options.inter_op_threads == 1 or (
+            options.inter_op_threads == 0 and _size(meta_graph) <= _SMALL_GRAPH
+        )
+        model = SavedModel(session, meta_graph.signature_def, in_callers_thread=one_by_one)
         model.prepare(DEFAULT_SIGNATURE)
     except RequestError:
         session.close()
@@ -162,14 +172,36 @@ def load(path: Path, options: LoadOptions | None = None) -> SavedModel:
     return model
 
 
+def _size(meta_graph: meta_graph_pb2.MetaGraphDef) -> int:
+    """How many ops a graph has, with those of its functions."""
+    graph = meta_graph.graph_def
+    return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+
+
 def make_callable(
-    session: tf.compat.v1.Session, feeds: Sequence[str], fetches: Sequence[str]
+    session: tf.compat.v1.Session,
+    feeds: Sequence[str],
+    fetches: Sequence[str],
+    *,
+    in_callers_thread: bool = False,
 ) -> _Call:
-    """A function from the fed arrays, in order, to the fetched values, in order."""
+    """A function from the fed arrays, in order, to the fetched values, in order.
+
+    Args:
+        session: Holds the graph.
+        feeds: Names of tensors.
+        fetches: Names of tensors.
+        in_callers_thread: Run the ops of one call one after another where it is called, without
+            the session's threads (an op still uses its own): no change of threads, which takes
+            longer than a small model.
+    """
     make = getattr(session, "_make_callable_from_options", None)
     if make is None:
         return lambda *arrays: session.run(fetches, dict(zip(feeds, arrays, strict=True)))
-    call: _Call = make(config_pb2.CallableOptions(feed=feeds, fetch=fetches))
+    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+    if in_callers_thread:
+        options.run_options.inter_op_thread_pool = -1  # config.proto
+    call: _Call = make(options)
     return call
 
 
