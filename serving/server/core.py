@@ -57,7 +57,6 @@ class ServerCore:
         self._platforms: dict[str, str] = {}
         self._configuring = threading.Lock()
         self._polling = threading.RLock()
-        self._configured = threading.Event()  # the polling thread need not wait its turn out
 
     def lease(
         self, name: str, version: int | None = None, label: str = ""
@@ -151,7 +150,6 @@ class ServerCore:
                 new = [model.name for model in models if model.name not in self._models]
                 self._platforms, self._labels = platforms, labels
                 self._set(models)
-            self._configured.set()
             if wait:
                 self.poll(names=new)
                 self._check_available(new)

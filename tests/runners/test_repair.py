@@ -80,3 +80,10 @@ def test_no_database_and_an_empty_one(tmp_path: Path) -> None:
     empty.touch()
     assert repair(empty) == repair(tmp_path / "none.db") == 0
     assert not (tmp_path / "none.db").exists()
+
+
+def test_what_is_no_database_is_left_for_mlmd_to_tell(tmp_path: Path) -> None:
+    file = tmp_path / "metadata.db"
+    file.write_bytes(b"no database at all" * 100)
+    assert repair(file) == 0
+    assert file.read_bytes() == b"no database at all" * 100

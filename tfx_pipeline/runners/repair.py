@@ -53,6 +53,18 @@ def repair(database: Path) -> int:
     """
     if not database.exists():
         return 0
+    try:
+        deleted = _delete(database)
+    except sqlite3.DatabaseError as error:
+        # MLMD opens it next, and says what is wrong as it always does.
+        log.warning("%s cannot be looked through: %s", database, error)
+        return 0
+    if deleted:
+        log.warning("%s: deleted %d rows that a full disk left half-written", database, deleted)
+    return deleted
+
+
+def _delete(database: Path) -> int:
     with contextlib.closing(sqlite3.connect(database)) as db, db:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
         if not {table for table, _, _ in _REFERENCES} <= tables:
@@ -70,6 +82,4 @@ def repair(database: Path) -> int:
             deleted += db.execute(
                 f"DELETE FROM {table} WHERE {column} NOT IN (SELECT id FROM {target})"
             ).rowcount
-    if deleted:
-        log.warning("%s: deleted %d rows that a full disk left half-written", database, deleted)
     return deleted
