@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import socket
 import urllib.error
@@ -15,9 +14,6 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf import text_format
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
@@ -30,6 +26,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from serving.client import Client, RequestFailed
 from serving.server.options import ServerOptions, parse_flags
 from serving.server.running import RunningServer, start
+from tests.serving.certificates import self_signed
 from tfx_pipeline.errors import ConfigError, ServingError
 
 X = {"x": np.ones((1, 3), np.float32)}
@@ -230,37 +227,11 @@ def test_requests_are_logged_as_the_list_of_models_says(tmp_path: Path, push: Pu
 def ssl_config(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     """An SSLConfig for localhost, and the certificate to trust."""
     folder = tmp_path_factory.mktemp("ssl")
-    key, cert = _self_signed()
+    key, cert = self_signed()
     config = folder / "ssl.config"
     parts = {"server_key": key, "server_cert": cert}
-    config.write_text(
-        "".join(f"{name}: {json.dumps(pem.decode())}\n" for name, pem in parts.items())
-    )
-    return config, cert
-
-
-def _self_signed() -> tuple[bytes, bytes]:
-    """A key and a certificate for localhost, PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return private, certificate.public_bytes(serialization.Encoding.PEM)
+    config.write_text("".join(f"{name}: {json.dumps(pem)}\n" for name, pem in parts.items()))
+    return config, cert.encode()
 
 
 @pytest.mark.parametrize("front", FRONTS)

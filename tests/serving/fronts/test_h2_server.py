@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 import threading
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import hyperframe.frame as frames
 import pytest
 
 from serving.server.h2_front import start_h2
+from tests.serving.certificates import self_signed
 from tfx_pipeline.errors import ServingError
 
 ECHO = "/test.Echo/Echo"
@@ -25,10 +25,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Certificate and key of localhost, signed by itself."""
     folder = tmp_path_factory.mktemp("tls")
     paths = folder / "cert.pem", folder / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    options = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-out", str(paths[0]), "-keyout", str(paths[1])]
-    subprocess.run([*command.split(), *options, *files], check=True, capture_output=True)
+    key, cert = self_signed()
+    paths[0].write_text(cert)
+    paths[1].write_text(key)
     return paths
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import ssl
 from typing import Any
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from serving.server.rest import RestServer, build_app
 from serving.server.rest.server import start_rest, tls_context
+from tests.serving.certificates import self_signed
 from tfx_pipeline.errors import ServingError
 
 
@@ -37,32 +34,8 @@ def test_ipv6(rest_core: Any, handlers: dict[str, Any]) -> None:
         server.stop(0)
 
 
-def _certificate() -> tuple[str, str]:
-    """A key and a certificate for localhost that signs itself, PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return private.decode(), certificate.public_bytes(pem).decode()
-
-
 def test_tls(start) -> None:
-    key, certificate = _certificate()
+    key, certificate = self_signed()
     server, _ = start(server={"ssl_context": tls_context(key, certificate)})
     trusting = ssl.create_default_context(cadata=certificate)
     assert send(f"https://localhost:{server.port}", verify=trusting).json() == {"outputs": [3.0]}
@@ -73,8 +46,8 @@ def test_tls(start) -> None:
 
 
 def test_mutual_tls(start, tmp_path: Any) -> None:
-    key, certificate = _certificate()
-    client_key, client_certificate = _certificate()
+    key, certificate = self_signed()
+    client_key, client_certificate = self_signed()
     context = tls_context(key, certificate, client_ca=client_certificate)
     server, _ = start(server={"ssl_context": context})
     trusting = ssl.create_default_context(cadata=certificate)
@@ -87,7 +60,7 @@ def test_mutual_tls(start, tmp_path: Any) -> None:
 
 
 def test_tls_keys_that_do_not_fit() -> None:
-    (key, _), (_, certificate) = _certificate(), _certificate()
+    (key, _), (_, certificate) = self_signed(), self_signed()
     with pytest.raises(ServingError, match="the TLS key or certificate cannot be used"):
         tls_context(key, certificate)
     with pytest.raises(ServingError, match="the TLS key or certificate cannot be used"):
