@@ -1,0 +1,1 @@
+"""The compression ladder: from one trained float model to candidates that may be served instead."""
