@@ -35,14 +35,22 @@ def schema(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write it here; else it is printed.")
     ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="As a reference for people: a table a section.")
+    ] = False,
 ) -> None:
     """Print the config's JSON schema, for editors that complete and check YAML."""
     from tfx_pipeline.config import PipelineConfig
     from tfx_pipeline.files import write_text
 
-    document = PipelineConfig.model_json_schema()
-    document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    text = json.dumps(document, indent=2) + "\n"
+    if markdown:
+        from tfx_pipeline.config.reference import reference
+
+        text = reference()
+    else:
+        document = PipelineConfig.model_json_schema()
+        document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+        text = json.dumps(document, indent=2) + "\n"
     if output is None:
         typer.echo(text, nl=False)
     else:
