@@ -57,6 +57,7 @@ class ServerCore:
         self._platforms: dict[str, str] = {}
         self._configuring = threading.Lock()
         self._polling = threading.RLock()
+        self._draining = threading.Event()
 
     def lease(
         self, name: str, version: int | None = None, label: str = ""
@@ -116,9 +117,19 @@ class ServerCore:
         return {label: version for (model, label), version in self._labels.items() if model == name}
 
     def available(self) -> bool:
-        """Whether every model has a version that answers now, and there is a model."""
+        """Whether every model has a version that answers now, there is one, and no end in sight."""
         models = list(self._models.values())
-        return bool(models) and all(model.available() for model in models)
+        ready = bool(models) and all(model.available() for model in models)
+        return ready and not self.draining
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to end: what runs is finished, and nothing new begun."""
+        return self._draining.is_set()
+
+    def drain(self) -> None:
+        """Says so to probes and fronts; what is loaded stays."""
+        self._draining.set()
 
     def in_flight(self) -> int:
         """How many requests are being answered."""

@@ -20,6 +20,7 @@ from tfx_pipeline.errors import ConfigError, ServingError
 logger = logging.getLogger("assay.serving")
 
 _MAX_DETAIL_CHARACTERS = 1500  # details travel in a header, which clients bound at 8 kB
+_FREE_PORT = {"port": 0, "rest_api_port": -1}
 _NO_DEADLINE_S = 1e9
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -74,7 +75,7 @@ def start_grpc(
     except RuntimeError:
         bound = 0
     if not bound:
-        raise _refused(address, port, "it is taken by another process, or not allowed")
+        raise port_refused(address, port, "it is taken by another process, or not allowed")
     if socket_path:
         _listen_on_socket(server, socket_path)
     if reflection:
@@ -142,8 +143,13 @@ def _services(handlers: Mapping[str, Handler]) -> list[str]:
     return sorted({method.split("/")[1] for method in handlers})
 
 
-def check_port(port: int, address: str = "0.0.0.0") -> None:
-    """Tells early whether `start_grpc` could listen on a port.
+def check_port(port: int, address: str = "0.0.0.0", flag: str = "port") -> None:
+    """Tells early whether a front could listen on a port.
+
+    Args:
+        port: TCP port; 0: any.
+        address: IP address to listen on.
+        flag: Where the port comes from, for the error.
 
     Raises:
         ServingError: The port is taken or not allowed, or the address is not this machine's.
@@ -153,7 +159,7 @@ def check_port(port: int, address: str = "0.0.0.0") -> None:
         try:
             probe.bind((address, port))
         except OSError as error:
-            raise _refused(address, port, error.strerror or str(error)) from error
+            raise port_refused(address, port, error.strerror or str(error), flag) from error
 
 
 def host_port(address: str, port: int) -> str:
@@ -161,10 +167,12 @@ def host_port(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _refused(address: str, port: int, reason: str) -> ServingError:
+def port_refused(address: str, port: int, reason: str, flag: str = "port") -> ServingError:
+    """The error for a port that cannot be listened on."""
+    free = f"--{flag}={_FREE_PORT[flag]}"
     return ServingError(
         f"cannot listen on port {port} of {address}: {reason}",
-        hint="Stop what uses it, choose another port with --port, or --port=0 for a free one.",
+        hint=f"Stop what uses it, choose another port with --{flag}, or {free} for a free one.",
     )
 
 

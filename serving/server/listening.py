@@ -12,6 +12,7 @@ from serving.server import config_files
 from serving.server.calls import Handler
 from serving.server.core import ServerCore
 from serving.server.metrics import Metrics
+from serving.server.observe import Record
 from serving.server.options import ServerOptions
 from tfx_pipeline.errors import ConfigError
 
@@ -25,16 +26,22 @@ class Listening:
     Attributes:
         port: The TCP port for gRPC.
         rest_port: The TCP port for REST; 0: there is none.
-        stops: Each stops one front, given how long its running requests may take, in seconds.
+        stops: Each ends one front's work, given how long its running requests may take, in seconds.
+        closes: What is left to close when there is no work any more.
     """
 
     port: int = 0
     rest_port: int = 0
     stops: list[Callable[[float], object]] = field(default_factory=list)
+    closes: list[Callable[[], object]] = field(default_factory=list)
 
 
 def listen(
-    options: ServerOptions, core: ServerCore, handlers: Mapping[str, Handler], metrics: Metrics
+    options: ServerOptions,
+    core: ServerCore,
+    handlers: Mapping[str, Handler],
+    metrics: Metrics,
+    record: Record,
 ) -> Listening:
     """Opens the ports that the flags name.
 
@@ -46,10 +53,12 @@ def listen(
     try:
         (_grpc_h2 if options.grpc_front == "h2" else _grpc)(options, handlers, listening)
         if options.rest_api_port:
-            _rest(options, core, handlers, metrics, listening)
+            _rest(options, core, handlers, metrics, record, listening)
     except BaseException:
         for stop in listening.stops:
             stop(0.0)
+        for close in listening.closes:
+            close()
         raise
     return listening
 
@@ -100,6 +109,7 @@ def _rest(
     core: ServerCore,
     handlers: Mapping[str, Handler],
     metrics: Metrics,
+    record: Record,
     listening: Listening,
 ) -> None:
     from serving.server.rest import build_app, start_rest
@@ -114,16 +124,19 @@ def _rest(
         max_body_bytes=options.rest_api_max_body_bytes,
         metrics=metrics.text if metrics_path else None,
         metrics_path=metrics_path,
+        record=record,
     )
     server = start_rest(
         app,
-        options.rest_api_port,
+        max(options.rest_api_port, 0),
         options.bind_address,
         threads=options.rest_api_num_threads,
         ssl_context=_ssl_context(options.rest_api_ssl_config_file, "rest_api_ssl_config_file"),
     )
     listening.rest_port = server.port
-    listening.stops.append(server.stop)
+    # The port stays open while another front still has work: probes ask there.
+    listening.stops.append(server.finish)
+    listening.closes.append(lambda: server.stop(0.0))
 
 
 def _ssl_config(file: str, flag: str) -> Any:

@@ -27,7 +27,7 @@ EXIT_WITH_STDIN = "ASSAY_EXIT_WITH_STDIN"
 """When set in the environment, the server stops once its standard input closes: a parent that
 holds the other end can be killed in any way and leaves no server behind."""
 
-_CLOSE_S = 2.0  # for unloading, when the running requests have ended or are given up
+_CLOSE_S = 2.0  # for fronts to close, and for unloading; a load that runs is not waited for
 
 _SIGNAL_S = 0.25  # between two looks whether there was a signal
 
@@ -63,9 +63,10 @@ def _serve(options: ServerOptions, warnings: list[str]) -> int:
     from serving.server.grpc_front import check_port
 
     log_to_stderr(as_json=options.log_format == "json", requests=options.log_requests)
-    check_port(
-        options.port, options.bind_address
-    )  # before the seconds that TensorFlow's import takes
+    # Before the seconds that TensorFlow's import takes.
+    check_port(options.port, options.bind_address)
+    if options.rest_api_port > 0:
+        check_port(options.rest_api_port, options.bind_address, "rest_api_port")
     for warning in warnings:
         logger.warning("%s", warning)
     if options.is_single_model:
@@ -91,7 +92,10 @@ def _serve(options: ServerOptions, warnings: list[str]) -> int:
     logger.info("stopping: no new requests; running ones have %d s to finish", grace_s)
     closing = threading.Thread(target=running.stop, args=(grace_s,), daemon=True)
     closing.start()
-    closing.join(grace_s + _CLOSE_S)
+    running.drained.wait(grace_s + _CLOSE_S)
+    closing.join(_CLOSE_S)
+    if closing.is_alive():
+        logger.warning("not waiting for what still runs: the load of a model, or a request")
     logger.info("stopped")
     # Python waits at its end for threads that run, and what TensorFlow runs cannot be interrupted.
     logging.shutdown()

@@ -1,12 +1,12 @@
-"""Counts, times and logs what handlers answer."""
+"""Counts, times and logs what is answered."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,18 +21,15 @@ _SERVICE = "/tensorflow.serving.PredictionService/"
 _COUNTED = ("Predict", "Classify", "Regress", "MultiInference")
 
 
-def observed(handlers: Mapping[str, Handler], metrics: Metrics) -> dict[str, Handler]:
-    """The same handlers; those that run a model also count and time what they answer."""
-    return {
-        method: _observed(handler, method.removeprefix(_SERVICE), metrics)
-        if method.removeprefix(_SERVICE) in _COUNTED
-        else handler
-        for method, handler in handlers.items()
-    }
+Record: TypeAlias = Callable[[Call, str, float, BaseException | None], None]
+"""Is given a call, its API (`Predict`, ...), when it began (`time.perf_counter()`), and why it
+failed."""
 
 
-def _observed(handler: Handler, api: str, metrics: Metrics) -> Handler:
-    def ended(call: Call, started: float, error: BaseException | None) -> None:
+def recorder(metrics: Metrics) -> Record:
+    """What counts and logs the answer to one request."""
+
+    def record(call: Call, api: str, started: float, error: BaseException | None) -> None:
         status = "OK" if error is None else _status(error)
         latency_us = (time.perf_counter() - started) * 1e6
         metrics.request(call.model_name, status, api, call.entrypoint, latency_us)
@@ -45,29 +42,52 @@ def _observed(handler: Handler, api: str, metrics: Metrics) -> Handler:
                 "status": status,
                 "latency_us": round(latency_us),
             }
-            logger.info("%s %s %s", api, call.model_name, status, extra={"fields": fields})
+            shown = (api, _one_line(call.model_name), status, fields["latency_us"])
+            message = "%s %s %s, %d µs" + (", %s" if call.request_id else "")
+            ids = (_one_line(call.request_id),) if call.request_id else ()
+            logger.info(message, *shown, *ids, extra={"fields": fields})
 
+    return record
+
+
+def observed(handlers: Mapping[str, Handler], record: Record) -> dict[str, Handler]:
+    """The same handlers; what those that run a model answer is recorded."""
+    return {
+        method: _observed(handler, method.removeprefix(_SERVICE), record)
+        if method.removeprefix(_SERVICE) in _COUNTED
+        else handler
+        for method, handler in handlers.items()
+    }
+
+
+def _observed(handler: Handler, api: str, record: Record) -> Handler:
     def answer(data: bytes, call: Call) -> bytes | Future[bytes]:
         started = time.perf_counter()
         try:
             response = handler(data, call)
         except BaseException as error:
-            ended(call, started, error)
+            record(call, api, started, error)
             raise
         if isinstance(response, Future):
             response.add_done_callback(
-                lambda future: ended(
+                lambda future: record(
                     call,
+                    api,
                     started,
                     RuntimeError("cancelled") if future.cancelled() else future.exception(),
                 )
             )
         else:
-            ended(call, started, None)
+            record(call, api, started, None)
         return response
 
     answer.inline = getattr(handler, "inline", False)  # type: ignore[attr-defined]
     return answer
+
+
+def _one_line(text: str) -> str:
+    """A client's text for the log, in which it must not begin a line of its own."""
+    return text if text.isprintable() else ascii(text)
 
 
 def _status(error: BaseException) -> str:

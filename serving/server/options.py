@@ -25,7 +25,9 @@ class ServerOptions:
 
     port: int = _flag(8500, "TCP port for gRPC; 0 takes a free one and logs it")
     grpc_socket_path: str = _flag("", "also listen for gRPC on a Unix socket at this path")
-    rest_api_port: int = _flag(0, "TCP port for HTTP/REST; 0: no REST")
+    rest_api_port: int = _flag(
+        0, "TCP port for HTTP/REST; 0: no REST; -1 takes a free one and logs it"
+    )
     rest_api_num_threads: int = _flag(_THREADS, "REST requests handled at the same time")
     rest_api_timeout_in_ms: int = _flag(30000, "how long a REST request may take")
     rest_api_enable_cors_support: bool = _flag(False, "answer browsers of other origins (CORS)")
@@ -220,10 +222,13 @@ def _check(options: ServerOptions) -> None:
             hint="Name the folder that holds the version folders: --model_base_path=/models/taxi, "
             "or a list of models: --model_config_file=/models/models.config.",
         )
-    for name in ("port", "rest_api_port"):
+    for name, lowest in (("port", 0), ("rest_api_port", -1)):
         port = getattr(options, name)
-        if not 0 <= port <= 65535:
-            raise ConfigError(f"--{name}={port} is no port", hint="Choose 1 to 65535, or 0.")
+        if not lowest <= port <= 65535:
+            raise ConfigError(
+                f"--{name}={port} is no port",
+                hint=f"Choose 1 to 65535, or {lowest} for a free one.",
+            )
     if options.rest_api_port and options.rest_api_port == options.port:
         raise ConfigError(
             "--rest_api_port cannot be same as --port",

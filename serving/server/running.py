@@ -21,7 +21,7 @@ from serving.server.listening import listen
 from serving.server.loaded import State
 from serving.server.loading import Loader
 from serving.server.metrics import Metrics
-from serving.server.observe import observed
+from serving.server.observe import observed, recorder
 from serving.server.options import ServerOptions
 from serving.server.request_log import RequestLogger
 from serving.server.request_logs import RequestLoggers, logged
@@ -39,26 +39,33 @@ class RunningServer:
     Attributes:
         port: The TCP port for gRPC.
         core: The models.
-        closes: What is left to do when nothing listens any more, in order.
+        closes: What is left to do when nothing runs any more, in order.
         rest_port: The TCP port for REST; 0: there is none.
+        stopping: Is set when it begins to stop.
+        drained: Is set when no request runs any more, or the time for them is over.
     """
 
     port: int
     core: ServerCore
-    closes: list[Callable[[], None]] = field(default_factory=list)
+    closes: list[Callable[[], object]] = field(default_factory=list)
     rest_port: int = 0
     stop_listening: list[Callable[[float], object]] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
+    drained: threading.Event = field(default_factory=threading.Event)
     threads: list[threading.Thread] = field(default_factory=list)
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Takes no new request, lets the running ones finish for at most `grace_s`, unloads."""
+        self.core.drain()
         self.stopping.set()
         # All ports at once: else one would go on taking requests while another drains.
         stops = [threading.Thread(target=stop, args=(grace_s,)) for stop in self.stop_listening]
         for thread in stops:
             thread.start()
-        for thread in [*stops, *self.threads]:
+        for thread in stops:
+            thread.join()
+        self.drained.set()
+        for thread in self.threads:
             thread.join()
         for close in self.closes:
             close()
@@ -122,13 +129,14 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
         ),
         **classify_handlers(core, check_method_name=options.enable_signature_method_name_check),
     }
-    handlers = logged(observed(handlers, metrics), loggers.find)
+    record = recorder(metrics)
+    handlers = logged(observed(handlers, record), loggers.find)
     # The ports first: one that is taken should be told before a model has been loaded for nothing.
-    listening = listen(options, core, handlers, metrics)
+    listening = listen(options, core, handlers, metrics, record)
     running = RunningServer(
         listening.port,
         core,
-        [core.close, loader.close, loggers.close],
+        [*listening.closes, core.close, loader.close, loggers.close],
         listening.rest_port,
         listening.stops,
     )

@@ -46,7 +46,11 @@ def serve(
     port: Annotated[int, typer.Option(help="TCP port for gRPC; 0 takes a free one.")] = 8500,
     rest_api_port: Annotated[
         int,
-        typer.Option("--rest-api-port", "--rest_api_port", help="TCP port for REST; 0: no REST."),
+        typer.Option(
+            "--rest-api-port",
+            "--rest_api_port",
+            help="TCP port for REST; 0: none; -1: any free one.",
+        ),
     ] = 0,
     bind_address: Annotated[
         str, typer.Option(help="IP address to listen on; 127.0.0.1 for this machine only.")

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 from serving.server.calls import Call, Handler
 from serving.server.core import ServerCore
+from serving.server.observe import Record
 from serving.server.rest.api import RestApi
 from serving.server.rest.bodies import BodyRefused, ClientGone, Receive, decoded, read_body
 from serving.server.rest.openapi import openapi_document
@@ -27,7 +29,9 @@ logger = logging.getLogger("assay.serving")
 
 _T = TypeVar("_T")
 _JSON = b"application/json"
+_SHUTTING_DOWN = "the server is shutting down"
 _ORIGIN = re.compile(rb"https?://")
+_APIS = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 _CORS_HEADERS = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST, GET"),
@@ -73,10 +77,13 @@ def build_app(
     metrics: Callable[[], bytes] | None = None,
     metrics_path: str = "/monitoring/prometheus/metrics",
     body_timeout_s: float = 60.0,
+    record: Record | None = None,
 ) -> App:
     """The REST API as an ASGI application.
 
-    Work that blocks is done on the event loop's default executor.
+    Work that blocks is done on the event loop's default executor. From `ServerCore.drain` on,
+    operations are refused with 503, `/readyz` says so, and the other pages answer as before. Each
+    answer has the request's `x-request-id`, or one that is made for it.
 
     Args:
         core: The models.
@@ -87,6 +94,7 @@ def build_app(
         metrics: The page of metrics in Prometheus' text format; None: there is none.
         metrics_path: Its path.
         body_timeout_s: How long a client may take to send a body; then 408.
+        record: Is told of requests that fail before a handler has seen them.
     """
     api = RestApi(core, handlers)
     # A probe is answered on the event loop: it must not wait for a thread that requests keep busy.
@@ -101,9 +109,10 @@ def build_app(
         page = metrics
         pages[metrics_path] = lambda: _Reply(200, page(), b"text/plain")
 
-    async def answer(scope: dict[str, Any], receive: Receive) -> _Reply:
+    async def answer(
+        scope: dict[str, Any], headers: dict[bytes, bytes], receive: Receive, request_id: str
+    ) -> _Reply:
         method, path = scope["method"], scope["raw_path"].decode("latin-1")
-        headers = dict(scope["headers"])
         if path in probes or path in pages:
             if method not in ("GET", "HEAD"):
                 return _error(405, f"Method {method} is not allowed for {path}")
@@ -115,22 +124,31 @@ def build_app(
             return _error(404, f"Not found: {path}")
         if cors and method == "OPTIONS":
             return _preflight(headers)
+        if core.draining:
+            raise RequestError(Code.UNAVAILABLE, _SHUTTING_DOWN)
         request = parse_path(method, path)
         body = b""
         if method == "POST":
             body = await read_body(receive, headers, max_body_bytes, body_timeout_s)
-        return await run(request, body, headers)
+        return await run(request, body, headers, request_id)
 
-    async def run(request: Request, body: bytes, headers: dict[bytes, bytes]) -> _Reply:
+    async def run(
+        request: Request, body: bytes, headers: dict[bytes, bytes], request_id: str
+    ) -> _Reply:
+        started = time.perf_counter()
         limit_s = timeout_s if timeout_s > 0 else None
-        call = Call(
-            None if limit_s is None else time.monotonic() + limit_s,
-            headers.get(b"x-request-id", b"").decode("latin-1"),
-            entrypoint="REST",
-        )
+        deadline_s = None if limit_s is None else time.monotonic() + limit_s
+        call = Call(deadline_s, request_id, entrypoint="REST")
 
         def work() -> bytes | tuple[Future[bytes], Callable[[bytes], bytes]]:
-            pending, finish = api.begin(request, decoded(body, headers, max_body_bytes), call)
+            try:
+                pending, finish = api.begin(request, decoded(body, headers, max_body_bytes), call)
+            except RequestError as error:
+                # A handler names the model: without a name, none has seen the request.
+                if record and request.operation in _APIS and not call.model_name:
+                    call.model_name = request.target.name
+                    record(call, _APIS[request.operation], started, error)
+                raise
             # A second turn in the pool only where the handler has to wait for others.
             return (pending, finish) if isinstance(pending, Future) else finish(pending)
 
@@ -155,8 +173,10 @@ def build_app(
     ) -> None:
         if scope["type"] != "http":
             return
+        sent = dict(scope["headers"])
+        request_id = sent.get(b"x-request-id") or uuid.uuid4().hex.encode()
         try:
-            reply = await answer(scope, receive)
+            reply = await answer(scope, sent, receive, request_id.decode("latin-1"))
         except RequestError as error:
             reply = _error(_HTTP_STATUS[error.code], error.message)
         except BodyRefused as refusal:
@@ -164,17 +184,18 @@ def build_app(
         except ClientGone:
             return
         except asyncio.CancelledError:  # the server stops, and its grace is over
-            reply = _error(503, "the server is shutting down", close=True)
+            reply = _error(503, _SHUTTING_DOWN, close=True)
         except Exception:
             logger.exception("a request failed for a reason that is the server's")
             reply = _error(500, "internal error; the server's log has the cause")
         headers = [
             (b"content-type", reply.content_type),
             (b"content-length", str(len(reply.body)).encode()),
+            (b"x-request-id", request_id),
         ]
         if cors:
             headers += _CORS_HEADERS
-        if reply.close:
+        if reply.close or core.draining:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
@@ -187,6 +208,8 @@ async def _in_thread(work: Callable[[], _T]) -> _T:
 
 
 def _readiness(core: ServerCore, api: RestApi) -> _Reply:
+    if core.draining:
+        return _Reply(503, b'{"status": "shutting down"}\n')
     if core.available():
         return _Reply(200, b'{"status": "ready"}\n')
     missing = {"status": "not ready", "unavailable": api.unavailable()}

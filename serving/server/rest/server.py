@@ -8,6 +8,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from serving.server.grpc_front import port_refused
 from serving.server.rest.app import App
 from serving.server.rest.connection import Connection
 from tfx_pipeline.errors import ServingError
@@ -22,6 +24,7 @@ from tfx_pipeline.errors import ServingError
 logger = logging.getLogger("assay.serving")
 
 _BACKLOG = 2048
+_LOOK_S = 0.02
 
 
 class RestServer:
@@ -35,6 +38,16 @@ class RestServer:
         self.port = port
         self._server = server
         self._thread = thread
+
+    def finish(self, grace_s: float) -> None:
+        """Waits until no request is running, for at most `grace_s`.
+
+        The port stays open: once `ServerCore.drain` was called, the app refuses what is new, and
+        answers probes.
+        """
+        end = time.monotonic() + grace_s
+        while self._server.server_state.tasks and time.monotonic() < end:
+            time.sleep(_LOOK_S)
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Takes no new connection, and lets running requests finish for at most `grace_s`.
@@ -135,10 +148,8 @@ def _listen(port: int, address: str) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise ServingError(
-            f"cannot listen on port {port} of {address}: {error.strerror or error}",
-            hint="Stop what uses it, or choose another port with --rest_api_port.",
-        ) from error
+        reason = error.strerror or str(error)
+        raise port_refused(address, port, reason, "rest_api_port") from error
     return listener
 
 
