@@ -19,8 +19,11 @@ except ImportError:  # Optional: without it, bfloat16 is read as float32, which 
     _bfloat16 = None
 
 MAX_TENSOR_BYTES = 2**31 - 1
-"""No protobuf message is larger. A TensorProto may state a large shape with one value that fills
-it, so this bounds what a small request can make its reader allocate."""
+"""No protobuf message is larger."""
+
+MAX_FILLED_BYTES = 64 * 2**20
+"""A TensorProto may state a large shape with few values, of which the last fills it. TensorFlow
+knows no bound; this is ours on what a small request can make its reader allocate."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ DTYPE_NAMES: dict[int, str] = {
 """DataType number to the name TensorFlow's messages use (DataTypeString)."""
 
 
-def to_array(proto: Any) -> np.ndarray[Any, Any]:
+def to_array(proto: Any, stated: Any = None) -> np.ndarray[Any, Any]:
     """Reads a TensorProto.
 
     Values follow TensorFlow's `Tensor::FromProto`: `tensor_content` wins over the typed field; a
@@ -90,6 +93,8 @@ def to_array(proto: Any) -> np.ndarray[Any, Any]:
 
     Args:
         proto: A `tensorflow.TensorProto` of any generated class.
+        stated: The signature's `TensorInfo`, which a tensor that repeats its last value must fit;
+            a tensor with all its values may not, and is the graph's to refuse. None: any.
 
     Returns:
         An array of the message's shape. Strings are object arrays of bytes; bfloat16 is
@@ -97,7 +102,8 @@ def to_array(proto: Any) -> np.ndarray[Any, Any]:
         be read-only, for it may share the message's bytes.
 
     Raises:
-        ValueError: The message is no valid tensor.
+        ValueError: The message is no valid tensor, or is not to be filled: it does not fit, or
+            would take more than `MAX_FILLED_BYTES`.
     """
     kind = _KINDS.get(proto.dtype)
     if kind is None:
@@ -108,7 +114,10 @@ def to_array(proto: Any) -> np.ndarray[Any, Any]:
     if count * item_bytes > MAX_TENSOR_BYTES:
         raise ValueError(f"shape {list(shape)} is larger than a message can be")
     if kind.dtype is None:
-        flat = _read_strings(proto, count)
+        values = _strings(proto, count)
+        if len(values) < count:
+            _check_fill(proto, shape, count * item_bytes, stated)
+        flat = _filled_strings(values, count)
     elif proto.tensor_content:
         if len(proto.tensor_content) != count * item_bytes:
             raise ValueError(
@@ -117,7 +126,11 @@ def to_array(proto: Any) -> np.ndarray[Any, Any]:
             )
         flat = np.frombuffer(proto.tensor_content, kind.dtype)
     else:
-        flat = _filled(_read_field(proto, kind), count)
+        flat = _read_field(proto, kind)
+        if len(flat) < count:
+            _check_fill(proto, shape, count * item_bytes, stated)
+            flat = _filled(flat, count)
+        flat = flat[:count]
     if proto.dtype == _BFLOAT16:
         flat = _bfloat16_from_bits(flat)
     return flat.reshape(shape)
@@ -200,19 +213,38 @@ def _read_field(proto: Any, kind: _Kind) -> np.ndarray[Any, Any]:
     return np.fromiter(values, kind.dtype, len(values))
 
 
+def _check_fill(proto: Any, shape: tuple[int, ...], size: int, stated: Any) -> None:
+    if size > MAX_FILLED_BYTES:
+        raise ValueError(
+            f"shape {list(shape)} has too few values; they are repeated for up to "
+            f"{MAX_FILLED_BYTES} bytes"
+        )
+    if stated is None:
+        return
+    if stated.dtype != proto.dtype:
+        wanted = DTYPE_NAMES.get(stated.dtype, str(stated.dtype))
+        raise ValueError(f"the type is {DTYPE_NAMES[proto.dtype]}, the signature's {wanted}")
+    if not stated.tensor_shape.unknown_rank:
+        sizes = [dim.size for dim in stated.tensor_shape.dim]
+        pairs = zip(sizes, shape, strict=False)
+        if len(sizes) != len(shape) or any(size not in (-1, sent) for size, sent in pairs):
+            raise ValueError(f"the shape is {list(shape)}, the signature's {sizes}")
+
+
 def _filled(values: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
-    if len(values) >= count:
-        return values[:count]
-    if not len(values):
-        return np.zeros(count, values.dtype)
+    if len(values) <= 1:  # a view: nothing is allocated while the request waits
+        return np.broadcast_to(values if len(values) else np.zeros(1, values.dtype), count)
     return np.concatenate([values, np.full(count - len(values), values[-1], values.dtype)])
 
 
-def _read_strings(proto: Any, count: int) -> np.ndarray[Any, Any]:
+def _strings(proto: Any, count: int) -> Sequence[bytes]:
     if proto.tensor_content:
-        values: Sequence[bytes] = _split_strings(proto.tensor_content, count)
-    else:
-        values = proto.string_val
+        return _split_strings(proto.tensor_content, count)
+    strings: Sequence[bytes] = proto.string_val
+    return strings
+
+
+def _filled_strings(values: Sequence[bytes], count: int) -> np.ndarray[Any, Any]:
     array = np.full(count, values[-1] if len(values) else b"", _OBJECT)
     known = min(count, len(values))
     array[:known] = values[:known]

@@ -17,15 +17,21 @@ class Call:
         request_id: The client's `x-request-id`, for the log; empty: it sent none.
         entrypoint: How it came.
         model_name: Which model it asks for, once the handler has read it.
+        send: Sends a message before the one that the handler answers with, from any thread; None:
+            the method has one answer.
     """
 
     deadline_s: float | None = None
     request_id: str = ""
     entrypoint: Literal["GRPC", "REST"] = "GRPC"
     model_name: str = ""
+    send: Callable[[bytes], None] | None = None
 
 
 Handler: TypeAlias = Callable[[bytes, Call], "bytes | Future[bytes]"]
 """Answers one request: the response's bytes, or a future of them where the request waits for others
 (a batch). Raises `RequestError`, or sets it on the future, for any status but OK. May be called
-from any thread."""
+from any thread.
+
+With the attribute `streams = True` it is given `Call.send`, and returns a future that ends the
+stream; the transport cancels the future when the client has gone."""

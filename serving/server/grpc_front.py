@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
 from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from serving.server.calls import Call, Handler
-from serving.server.status import Code, RequestError
+from serving.server.status import RequestError
 from tfx_pipeline.errors import ConfigError, ServingError
 
 logger = logging.getLogger("assay.serving")
@@ -180,10 +180,7 @@ class _Methods(grpc.GenericRpcHandler):
     """Finds the handler of a method, without any (de)serializer: bytes in, bytes out."""
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
-        self._methods = {
-            name: grpc.unary_unary_rpc_method_handler(_answer_with(handler))
-            for name, handler in handlers.items()
-        }
+        self._methods = {name: _method(handler) for name, handler in handlers.items()}
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -198,22 +195,66 @@ def _request_id(context: grpc.ServicerContext) -> str:
     return ""
 
 
+def _method(handler: Handler) -> grpc.RpcMethodHandler:
+    if getattr(handler, "streams", False):
+        return grpc.unary_stream_rpc_method_handler(_stream_with(handler))
+    return grpc.unary_unary_rpc_method_handler(_answer_with(handler))
+
+
 def _answer_with(handler: Handler):  # type: ignore[no-untyped-def]  # grpc has no type for it
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            remaining = context.time_remaining()
-            # Without a deadline grpc says None, or some hundred thousand million years.
-            has_end = remaining is not None and remaining < _NO_DEADLINE_S
-            deadline_s = time.monotonic() + remaining if has_end else None
-            call = Call(deadline_s, _request_id(context))
-            response = handler(request, call)
+            response = handler(request, _call(context))
             return response.result() if isinstance(response, Future) else response
-        except RequestError as error:
-            code, message = error.code, error.message
-        except Exception:
-            logger.exception("a request failed for a reason that is the server's")
-            code, message = Code.INTERNAL, "internal error; the server's log has the cause"
-        context.abort(_STATUS_CODES[code], message[:_MAX_DETAIL_CHARACTERS])
+        except Exception as error:  # noqa: BLE001  # logged there
+            context.abort(*_status(error))
         raise AssertionError("abort always raises")
 
     return answer
+
+
+def _stream_with(handler: Handler):  # type: ignore[no-untyped-def]
+    def answer(
+        request: bytes, context: grpc.ServicerContext, send: Callable[[bytes | None], None]
+    ) -> None:
+        def end(future: Future[bytes]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                send(future.result())
+            else:
+                code, message = _status(error)
+                context.set_code(code)
+                context.set_details(message)
+            send(None)
+
+        call = _call(context)
+        call.send = send
+        try:
+            stream = handler(request, call)
+        except Exception as error:  # noqa: BLE001  # logged there
+            context.abort(*_status(error))
+        assert isinstance(stream, Future)
+        stream.add_done_callback(end)
+        if not context.add_callback(stream.cancel):
+            stream.cancel()
+
+    # As grpc's own health service: or each who watches would keep one of the threads.
+    answer.experimental_non_blocking = True  # type: ignore[attr-defined]
+    return answer
+
+
+def _call(context: grpc.ServicerContext) -> Call:
+    remaining = context.time_remaining()
+    # Without a deadline grpc says None, or some hundred thousand million years.
+    has_end = remaining is not None and remaining < _NO_DEADLINE_S
+    return Call(time.monotonic() + remaining if has_end else None, _request_id(context))
+
+
+def _status(error: BaseException) -> tuple[grpc.StatusCode, str]:
+    """What the client is told; the log is told what is the server's fault."""
+    if isinstance(error, RequestError):
+        return _STATUS_CODES[error.code], error.message[:_MAX_DETAIL_CHARACTERS]
+    logger.error("a request failed for a reason that is the server's", exc_info=error)
+    return grpc.StatusCode.INTERNAL, "internal error; the server's log has the cause"

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis.get_model_metadata_pb2 import (
     GetModelMetadataRequest,
@@ -30,9 +29,10 @@ from serving.server import reload
 from serving.server.batching import run_or_batch
 from serving.server.calls import Call, Handler
 from serving.server.core import ServerCore
+from serving.server.health import health_handlers
 from serving.server.parsing import lease, parse
 from serving.server.saved_model import DEFAULT_SIGNATURE
-from serving.server.status import Code, RequestError, invalid_argument, not_found
+from serving.server.status import Code, RequestError, invalid_argument
 from serving.tensors import to_array, write_tensor
 
 
@@ -45,7 +45,7 @@ def build_handlers(
 
     Args:
         core: The models.
-        health: Whether to answer `grpc.health.v1.Health/Check`.
+        health: Whether to answer `grpc.health.v1.Health`.
         as_tensor_content: Predict answers numbers as `tensor_content`.
         inline: Mark Predict as one that never waits: where models are batched.
     """
@@ -58,7 +58,7 @@ def build_handlers(
         reload.METHOD: partial(reload.reload_config, core),
     }
     if health:
-        handlers["/grpc.health.v1.Health/Check"] = partial(check_health, core)
+        handlers.update(health_handlers(core))
     return handlers
 
 
@@ -134,19 +134,6 @@ def get_model_status(core: ServerCore, data: bytes, call: Call) -> bytes:
     return bytes(response.SerializeToString())
 
 
-def check_health(core: ServerCore, data: bytes, call: Call) -> bytes:
-    """grpc.health.v1.Health.Check: SERVING once every model has a version that answers.
-
-    The two messages have one field each, so the well-known wrappers read and write them: a string
-    and an enum, both with number 1.
-    """
-    service = parse(StringValue, data).value
-    known = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
-    if service not in known:
-        raise not_found(f"unknown service {service}")
-    return Int32Value(value=1 if core.available() else 2).SerializeToString()
-
-
 def _read_inputs(
     signature: SignatureDef, sent: Mapping[str, Any]
 ) -> dict[str, np.ndarray[Any, Any]]:
@@ -164,7 +151,10 @@ def _read_inputs(
                 f"{_listed(signature.defaults)}"
             )
         try:
-            arrays[alias] = to_array(sent[alias] if alias in sent else signature.defaults[alias])
+            if alias in sent:
+                arrays[alias] = to_array(sent[alias], signature.inputs[alias])
+            else:
+                arrays[alias] = to_array(signature.defaults[alias])
         except ValueError as error:
             raise invalid_argument(f"tensor parsing error: {alias}: {error}") from error
     if extra:

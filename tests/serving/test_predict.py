@@ -228,6 +228,9 @@ def test_raw_requests_that_are_wrong(channel: grpc.Channel) -> None:
         {"dtype": 1, "tensor_content": b"123"},
         {"dtype": 1, "sizes": [-1]},
         {"dtype": 1, "sizes": [1 << 40], "float_val": [1.0]},
+        {"dtype": 1, "sizes": [1 << 20, 1 << 5], "float_val": [1.0]},
+        {"dtype": 1, "sizes": [2, 4], "float_val": [1.0]},
+        {"dtype": 2, "sizes": [2, 3], "double_val": [1.0]},
         {"dtype": 7, "sizes": [3], "tensor_content": b"\xff\xff\xff"},
     ],
 )
@@ -247,6 +250,16 @@ def test_damaged_tensors(channel: grpc.Channel, damage: dict) -> None:
         channel.unary_unary(PREDICT)(request.SerializeToString(), timeout=5)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.details().startswith("tensor parsing error: x")
+
+
+def test_a_filled_tensor_reaches_the_model(channel: grpc.Channel) -> None:
+    request = predict_pb2.PredictRequest(model_spec={"name": "taxi", "signature_name": "dense"})
+    request.inputs["x"].dtype = 1
+    for size in (2, 3):
+        request.inputs["x"].tensor_shape.dim.add(size=size)
+    request.inputs["x"].float_val.append(1.5)
+    response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, 5)
+    assert list(response.outputs["y"].float_val) == [9.0, 9.0]
 
 
 def test_status_and_metadata_errors(client: Client, channel: grpc.Channel) -> None:

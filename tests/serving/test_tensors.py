@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
 from serving import tensors
 from serving.client.messages import PredictRequest
@@ -82,6 +85,72 @@ def test_typed_fields_are_filled_as_tensorflow_does(values: list, expected: list
     proto = tensor_pb2.TensorProto(dtype=3, int_val=values)
     proto.tensor_shape.dim.add().size = 3
     assert tensors.to_array(proto).tolist() == expected
+
+
+FLOAT, STRING = 1, 7
+
+
+def filled(dtype: int, shape: tuple[int, ...], values: int = 1) -> tensor_pb2.TensorProto:
+    """A few bytes that stand for a tensor of any size."""
+    proto = tensor_pb2.TensorProto(dtype=dtype)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    if dtype == STRING:
+        proto.string_val.extend([b"a"] * values)
+    else:
+        proto.float_val.extend([2.5] * values)
+    return proto
+
+
+def stated(dtype: int, shape: tuple[int, ...] | None) -> TensorInfo:
+    info = TensorInfo(dtype=dtype)
+    info.tensor_shape.unknown_rank = shape is None
+    for size in shape or ():
+        info.tensor_shape.dim.add(size=size)
+    return info
+
+
+@pytest.mark.parametrize("values", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [FLOAT, STRING])
+def test_filling_is_bounded(dtype: int, values: int) -> None:
+    item = 8 if dtype == STRING else 4
+    most = tensors.MAX_FILLED_BYTES // item
+    assert tensors.to_array(filled(dtype, (most // 4, 4), values)).shape == (most // 4, 4)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="too few values"):
+        tensors.to_array(filled(dtype, (most + 1,), values))
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000  # it was not filled first
+    tracemalloc.stop()
+
+
+def test_one_value_is_filled_without_allocating() -> None:
+    tracemalloc.start()
+    array = tensors.to_array(filled(FLOAT, (1000, 1000)))
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    assert (array == 2.5).all()
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        (stated(FLOAT, (-1, 3)), None),
+        (stated(FLOAT, (2, 3)), None),
+        (stated(FLOAT, None), None),
+        (stated(FLOAT, (-1, 4)), r"the shape is \[2, 3\], the signature's \[-1, 4\]"),
+        (stated(FLOAT, (-1,)), r"the shape is \[2, 3\], the signature's \[-1\]"),
+        (stated(3, (-1, 3)), "the type is float, the signature's int32"),
+    ],
+)
+def test_what_is_filled_must_fit_the_signature(info: TensorInfo, message: str | None) -> None:
+    complete = filled(FLOAT, (2, 3), values=6)
+    assert tensors.to_array(complete, info).shape == (2, 3)  # the graph's to refuse
+    few = filled(FLOAT, (2, 3))
+    if message is None:
+        assert tensors.to_array(few, info).tolist() == [[2.5] * 3] * 2
+    else:
+        with pytest.raises(ValueError, match=message):
+            tensors.to_array(few, info)
 
 
 def test_text_is_written_as_utf8() -> None:

@@ -27,6 +27,10 @@ LATER = RequestError(Code.UNAVAILABLE, "to be handled when its client has read m
 """An outcome that is none yet."""
 
 
+class Part(bytes):
+    """An outcome that is one message of a stream, with others to follow."""
+
+
 _SMALL_ANSWER_BYTES = 4096
 
 
@@ -41,7 +45,7 @@ class Dispatcher:
     requests always go to a thread, as small ones can become large.
 
     A client that goes away does not cancel a `Future`: others may share the batch. Its result is
-    dropped.
+    dropped. The future of a stream is its own, and is cancelled.
     """
 
     def __init__(
@@ -123,14 +127,26 @@ class Dispatcher:
         try:
             if stream.compressed:
                 request = decompressed(request, stream.head.encoding, self._message_bytes)
-            return stream.method.handler(request, Call(stream.deadline_s, stream.head.request_id))
+            call = Call(stream.deadline_s, stream.head.request_id)
+            if not stream.method.streams:
+                return stream.method.handler(request, call)
+            call.send = lambda message: self._give_back(stream, Part(message))
+            return self._streamed(stream, stream.method.handler(request, call))
         except RequestError as error:
             return error
         except Exception:  # noqa: BLE001  # logged there
             return _internal()
 
+    def _streamed(self, stream: Stream, outcome: bytes | Future[bytes]) -> bytes | Future[bytes]:
+        if isinstance(outcome, Future):
+            stream.future = outcome
+            if stream.done:  # while the handler began
+                outcome.cancel()
+        return outcome
+
     def _on_done(self, stream: Stream, future: Future[bytes]) -> None:
-        self._give_back(stream, _outcome(future))
+        gone = stream.done and future.cancelled()
+        self._give_back(stream, None if gone else _outcome(future))
 
     def _give_back(self, stream: Stream, outcome: Outcome) -> None:
         """From any thread. Many outcomes that come together wake the loop once."""
@@ -149,7 +165,10 @@ class Dispatcher:
         while self._finished:
             stream, outcome = self._finished.popleft()
             self._count(stream, outcome, -1)
-            stream.requests.complete(stream, outcome)
+            if isinstance(outcome, Part):
+                stream.requests.send_part(stream, outcome)
+            else:
+                stream.requests.complete(stream, outcome)
             owners.add(stream.requests)
         for requests in owners:
             requests.flush()
@@ -167,7 +186,7 @@ def _method(handler: Handler) -> Method:
     def marked(name: str) -> bool:
         return bool(getattr(handler, name, False) or getattr(function, name, False))
 
-    return Method(handler, inline=marked("inline"), each_message=marked("each_message"))
+    return Method(handler, marked("inline"), marked("each_message"), marked("streams"))
 
 
 def _outcome(future: Future[bytes]) -> Outcome:

@@ -78,7 +78,7 @@ class Outbox:
         """Sends head, message and trailers of a request that succeeded."""
         size = len(message) + PREFIX_SIZE
         fits = size <= self._window and size <= stream.send_window and size <= self.max_frame
-        if not fits or self.paused or self.shrinks_table:
+        if not fits or self.paused or self.shrinks_table or stream.head_sent:
             self.send_message(stream, message)
             self.finish(stream, OK_TRAILERS)
             return

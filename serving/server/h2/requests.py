@@ -104,6 +104,8 @@ class Requests:
         if stream.timer is not None:
             stream.timer.cancel()
             stream.timer = None
+        if stream.future is not None:
+            stream.future.cancel()
 
     def give_up_all(self) -> None:
         """The connection is gone."""
@@ -149,10 +151,16 @@ class Requests:
         Raises:
             RequestError: What the handler raised; or the client reads none of the answers.
         """
-        self.outbox.send_message(stream, self._dispatcher.answer_now(stream, message))
-        self.outbox.pump()
-        if self.is_full():
-            raise RequestError(Code.RESOURCE_EXHAUSTED, "too many answers are not read")
+        self._send(stream, self._dispatcher.answer_now(stream, message))
+
+    def send_part(self, stream: Stream, message: bytes) -> None:
+        """One message of a stream to the client. `flush` must follow."""
+        if stream.done:
+            return
+        try:
+            self._send(stream, message)
+        except RequestError as error:
+            self.refuse(stream, error.code, error.message)
 
     def end_each(self, stream: Stream) -> None:
         """The client has no more messages for a stream both ways."""
@@ -206,6 +214,12 @@ class Requests:
         """
         if stream_id not in self._ended_first:
             raise ConnectionFault(Reason.STREAM_CLOSED, f"stream {stream_id} is closed")
+
+    def _send(self, stream: Stream, message: bytes) -> None:
+        self.outbox.send_message(stream, message)
+        self.outbox.pump()
+        if self.is_full():
+            raise RequestError(Code.RESOURCE_EXHAUSTED, "too many answers are not read")
 
     def _on_sent(self, stream: Stream) -> None:
         self._control.restore()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,11 +91,14 @@ class Method:
         inline: It is cheap, and does not block: it is called on the event loop.
         each_message: A stream both ways: called (on the event loop, and it returns bytes) for each
             message, whose answer is sent at once.
+        streams: It may send messages before the one it answers with; see `calls.Handler`. Not
+            inline: what it sends is collected in order with what it answers.
     """
 
     handler: Handler
     inline: bool = False
     each_message: bool = False
+    streams: bool = False
 
 
 class Stream:
@@ -106,6 +110,7 @@ class Stream:
         "deadline_s",
         "done",
         "expected",
+        "future",
         "half_closed",
         "head",
         "head_sent",
@@ -139,6 +144,7 @@ class Stream:
         self.half_closed = False  # the client has sent its END_STREAM
         self.request: bytes | None = None  # the message, until a handler takes it
         self.running = False  # a handler has it
+        self.future: Future[bytes] | None = None  # of a method that streams
         self.done = False  # nothing more will be sent
         # What goes out.
         self.send_window = window

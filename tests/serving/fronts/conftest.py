@@ -48,7 +48,7 @@ class Handlers:
     def __init__(self) -> None:
         self.gates: dict[bytes, Gate] = {}
         self.calls: list[Call] = []
-        self.futures: list[Future[bytes]] = []
+        self.streams: list[Future[bytes]] = []
 
     def gate(self, name: str) -> Gate:
         return self.gates.setdefault(name.encode(), Gate())
@@ -68,7 +68,23 @@ class Handlers:
             return b"<" + data + b">"
 
         inline.inline = future.inline = True  # type: ignore[attr-defined]
+
+        def stream(data: bytes, call: Call) -> Future[bytes]:
+            """Sends each word, and ends as the last one says; `wait` leaves it open."""
+            answer: Future[bytes] = Future()
+            self.streams.append(answer)
+            *words, last = data.split(b" ")
+            for word in words:
+                assert call.send is not None
+                call.send(word)
+            if last == b"refuse":
+                raise RequestError(Code.NOT_FOUND, "no such stream")
+            if last != b"wait":
+                self._resolve(last, answer)
+            return answer
+
         each.each_message = True  # type: ignore[attr-defined]
+        stream.streams = True  # type: ignore[attr-defined]
         methods = {
             "Echo": self.echo,
             "Inline": inline,
@@ -78,6 +94,7 @@ class Handlers:
             "Zeros": self.zeros,
             "Wait": self.wait,
             "Each": each,
+            "Stream": stream,
         }
         return {f"/test.Echo/{name}": method for name, method in methods.items()}
 
