@@ -23,7 +23,8 @@ SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 class Model:
     """A model that is never asked."""
 
-    signatures: dict[str, Any] = {}
+    def __init__(self) -> None:
+        self.signatures: dict[str, Any] = {}
 
     def close(self) -> None:
         pass

@@ -44,9 +44,9 @@ def test_a_message_comes_before_the_stream_ends(front, channel: grpc.Channel) ->
 def test_streams_that_fail(
     channel: grpc.Channel, data: bytes, before: list[bytes], code: str, details: str
 ) -> None:
-    call, got = stream(channel, data), []
+    call = stream(channel, data)
+    got = [next(call) for _ in before]
     with pytest.raises(grpc.RpcError):
-        got.extend([next(call) for _ in before])
         next(call)
     assert (got, call.code().name, call.details()) == (before, code, details)
 
