@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
+import threading
 import time
+from types import TracebackType
+from typing import Any
 
 
 class JsonFormatter(logging.Formatter):
@@ -46,3 +51,34 @@ def log_to_stderr(*, as_json: bool, requests: bool) -> None:
     logging.getLogger("assay.serving.requests").setLevel(
         logging.INFO if requests else logging.WARNING
     )
+
+
+def log_all_as_json(*, requests: bool) -> None:
+    """Makes every line on standard error a JSON object, whoever in this process has it to say.
+
+    That is also the warnings of libraries, Python's own, and what nobody caught. For a process that
+    does nothing else, before it imports gRPC and TensorFlow.
+
+    Args:
+        requests: As `log_to_stderr`.
+    """
+    log_to_stderr(as_json=True, requests=requests)
+    logger = logging.getLogger("assay.serving")
+    logging.getLogger().handlers[:] = logger.handlers
+    logging.captureWarnings(True)
+    # gRPC's core writes to standard error by itself; what matters reaches Python as an error.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+    def uncaught(kind: type[BaseException], error: Any, trace: TracebackType | None) -> None:
+        logger.critical("not caught: %s", error, exc_info=(kind, error, trace))
+
+    sys.excepthook = uncaught
+    threading.excepthook = lambda args: uncaught(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
+
+
+def log_error_as_json(message: str, fields: dict[str, str]) -> None:
+    """Writes why the server does not start."""
+    log_to_stderr(as_json=True, requests=False)
+    logging.getLogger("assay.serving").error("%s", message, extra={"fields": fields})

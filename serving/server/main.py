@@ -17,9 +17,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from types import FrameType
 
-from serving.server.logs import log_to_stderr
+from serving.server.logs import log_all_as_json, log_error_as_json, log_to_stderr
 from serving.server.options import ServerOptions, parse_flags, usage
 from tfx_pipeline.errors import AssayError
 
@@ -51,18 +52,31 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _serve(*parse_flags(argv))
     except AssayError as error:
-        print(f"error: {error.headline}", file=sys.stderr)
-        if error.where:
-            print(f"  at {error.where}", file=sys.stderr)
-        if error.hint:
-            print(f"  → {error.hint}", file=sys.stderr)
+        _tell(
+            error, as_json="--log_format=json" in argv or ("--log_format", "json") in pairwise(argv)
+        )
         return error.exit_code
 
 
+def _tell(error: AssayError, *, as_json: bool) -> None:
+    if as_json:
+        fields = {"where": error.where, "hint": error.hint}
+        log_error_as_json(error.headline, {name: text for name, text in fields.items() if text})
+        return
+    print(f"error: {error.headline}", file=sys.stderr)
+    if error.where:
+        print(f"  at {error.where}", file=sys.stderr)
+    if error.hint:
+        print(f"  → {error.hint}", file=sys.stderr)
+
+
 def _serve(options: ServerOptions, warnings: list[str]) -> int:
+    if options.log_format == "json":
+        log_all_as_json(requests=options.log_requests)
+    else:
+        log_to_stderr(as_json=False, requests=options.log_requests)
     from serving.server.grpc_front import check_port
 
-    log_to_stderr(as_json=options.log_format == "json", requests=options.log_requests)
     # Before the seconds that TensorFlow's import takes.
     check_port(options.port, options.bind_address)
     if options.rest_api_port > 0:

@@ -34,12 +34,6 @@ Push = Callable[..., Path]
 FRONTS = ["grpcio", "h2"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def options(*flags: str) -> ServerOptions:
     return parse_flags(["--port=0", "--bind_address=127.0.0.1", *flags])[0]
 
@@ -75,7 +69,7 @@ def whole(
         f"--grpc_front={request.param}",
         "--model_name=m",
         f"--model_base_path={folder / 'models' / 'm'}",
-        f"--rest_api_port={free_port()}",
+        "--rest_api_port=-1",
         f"--monitoring_config_file={monitoring}",
         f"--grpc_socket_path={folder / 'grpc.sock'}",
         "--enable_grpc_healthcheck_service",

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import itertools
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from serving.client import Client, RequestFailed
 from serving.server.options import ServerOptions, parse_flags
+from tests.serving.processes import ServerProcess, launched
 
 FRONTS = ("grpcio", "h2")
 TIMEOUT_S = 30.0
@@ -69,63 +66,14 @@ def free_port() -> Callable[[], int]:
     return find
 
 
-@dataclass
-class ServerProcess:
-    """A server with a process of its own."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
-
-    @property
-    def address(self) -> str:
-        """Where it answers gRPC."""
-        return f"127.0.0.1:{self.port}"
-
-    def wait_ready(self) -> None:
-        """Returns when model `m` answers; fails with the log when the process ends."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.log.read_text()
-            with contextlib.suppress(OSError, RequestFailed):
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                with Client(self.address) as client:
-                    client.wait_ready("m", 30)
-                return
-            time.sleep(0.02)
-        raise AssertionError(self.log.read_text())
-
-
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Starts a process that serves; it is killed at the end if it has not ended."""
-    started: list[subprocess.Popen[bytes]] = []
+    with contextlib.ExitStack() as stack:
+        count = itertools.count()
 
-    def start(port: int, *flags: str) -> ServerProcess:
-        log = tmp_path / f"server-{len(started)}.log"
-        root = str(Path(__file__).resolve().parents[3])
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "serving.server.main",
-                    "--bind_address=127.0.0.1",
-                    "--model_name=m",
-                    f"--port={port}",
-                    *flags,
-                ],
-                stdin=subprocess.PIPE,  # closes when we die, and the server with it
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": root, "ASSAY_EXIT_WITH_STDIN": "1"},
-            )
-        started.append(process)
-        return ServerProcess(process, port, log)
+        def start(port: int, *flags: str) -> ServerProcess:
+            log = tmp_path / f"server-{next(count)}.log"
+            return stack.enter_context(launched(log, *flags, port=port))
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        if process.stdin:
-            process.stdin.close()
+        yield start

@@ -28,14 +28,14 @@ IDLE = 1000
 
 @pytest.fixture(params=["grpcio", "h2"])
 def running(
-    request: pytest.FixtureRequest, tmp_path: Path, push: Push, options: Any, free_port: Any
+    request: pytest.FixtureRequest, tmp_path: Path, push: Push, options: Any
 ) -> Iterator[RunningServer]:
     push(tmp_path, 1)
     flags = options(
         f"--grpc_front={request.param}",
         "--model_name=m",
         f"--model_base_path={tmp_path}",
-        f"--rest_api_port={free_port()}",
+        "--rest_api_port=-1",
         "--grpc_max_threads=4",
     )
     with start(flags) as server:

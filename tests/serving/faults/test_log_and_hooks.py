@@ -53,19 +53,17 @@ def test_json_lines_with_request_ids(
     front: str,
     options: Any,
     ones: dict[str, np.ndarray],
-    free_port: Callable[[], int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     import grpc
     from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
     push(tmp_path, 1)
-    rest = free_port()
     flags = options(
         f"--grpc_front={front}",
         "--model_name=m",
         f"--model_base_path={tmp_path}",
-        f"--rest_api_port={rest}",
+        "--rest_api_port=-1",
     )
     log_to_stderr(as_json=True, requests=True)
     with start(flags) as running:
@@ -76,7 +74,7 @@ def test_json_lines_with_request_ids(
                 call(nobody, timeout=30, metadata=[("x-request-id", "over-grpc")])
         body = json.dumps({"signature_name": "dense", "inputs": {"x": [[1.0, 1.0, 1.0]]}})
         request = urllib.request.Request(
-            f"http://127.0.0.1:{rest}/v1/models/m:predict",
+            f"http://127.0.0.1:{running.rest_port}/v1/models/m:predict",
             body.encode(),
             {"x-request-id": "over-rest"},
         )

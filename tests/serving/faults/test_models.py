@@ -217,20 +217,21 @@ def test_versions_that_flip_under_load(
 
 @pytest.mark.slow
 def test_status_through_a_versions_life(
-    tmp_path: Path, push: Push, front: str, options: Any, wait: Wait, free_port: Callable[[], int]
+    tmp_path: Path, push: Push, front: str, options: Any, wait: Wait
 ) -> None:
     """LOADING; then END with the load's error; AVAILABLE; END without one when it is gone."""
     push(tmp_path, 1)
-    rest = free_port()
     flags = options(
         f"--grpc_front={front}",
         "--model_name=m",
         f"--model_base_path={tmp_path}",
-        f"--rest_api_port={rest}",
+        "--rest_api_port=-1",
     )
 
     def over_rest(version: int) -> tuple[str, str]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{rest}/v1/models/m", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{running.rest_port}/v1/models/m", timeout=10
+        ) as answer:
             listed = json.load(answer)["model_version_status"]
         [entry] = [entry for entry in listed if entry["version"] == str(version)]
         return entry["state"], entry["status"]["error_code"]
