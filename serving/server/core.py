@@ -274,9 +274,7 @@ def _checked(models: list[ModelConfig], before: dict[str, str]) -> dict[str, str
                 f"{before[name]} and new platform requested is {platform}"
             )
         if platform != PLATFORM:
-            raise RequestError(
-                Code.FAILED_PRECONDITION, f"PlatformConfigMap has no entry for platform {platform}"
-            )
+            raise invalid_argument(f"Model {name} requests unsupported platform {platform}")
     return platforms
 
 

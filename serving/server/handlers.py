@@ -35,9 +35,16 @@ from serving.server.saved_model import DEFAULT_SIGNATURE
 from serving.server.status import Code, RequestError, invalid_argument
 from serving.tensors import to_array, write_tensor
 
+_METHOD_NAMES = tuple(f"tensorflow/serving/{name}" for name in ("predict", "classify", "regress"))
+
 
 def build_handlers(
-    core: ServerCore, *, health: bool, as_tensor_content: bool = False, inline: bool = False
+    core: ServerCore,
+    *,
+    health: bool,
+    as_tensor_content: bool = False,
+    check_method_name: bool = False,
+    inline: bool = False,
 ) -> dict[str, Handler]:
     """Full method name (`/package.Service/Method`) to its handler.
 
@@ -47,9 +54,13 @@ def build_handlers(
         core: The models.
         health: Whether to answer `grpc.health.v1.Health`.
         as_tensor_content: Predict answers numbers as `tensor_content`.
+        check_method_name: Predict refuses a signature whose `method_name` is not one of TensorFlow
+            Serving's (`--enable_signature_method_name_check`).
         inline: Mark Predict as one that never waits: where models are batched.
     """
-    answer_predict = partial(predict, core, as_tensor_content=as_tensor_content)
+    answer_predict = partial(
+        predict, core, as_tensor_content=as_tensor_content, check_method_name=check_method_name
+    )
     answer_predict.inline = inline  # type: ignore[attr-defined]
     handlers: dict[str, Handler] = {
         "/tensorflow.serving.PredictionService/Predict": answer_predict,
@@ -63,7 +74,12 @@ def build_handlers(
 
 
 def predict(
-    core: ServerCore, data: bytes, call: Call, *, as_tensor_content: bool = False
+    core: ServerCore,
+    data: bytes,
+    call: Call,
+    *,
+    as_tensor_content: bool = False,
+    check_method_name: bool = False,
 ) -> bytes | Future[bytes]:
     """PredictionService.Predict: runs one signature on the request's tensors."""
     request = parse(PredictRequest, data)
@@ -74,6 +90,12 @@ def predict(
         if signature is None:
             raise RequestError(
                 Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
+            )
+        if check_method_name and signature.method_name not in _METHOD_NAMES:
+            raise RequestError(
+                Code.INTERNAL,
+                "Expected prediction signature method_name to be one of "
+                f"{{{', '.join(_METHOD_NAMES)}}}. Was: {signature.method_name}",
             )
         inputs = _read_inputs(signature, request.inputs)
         outputs = _select_outputs(signature, request.output_filter)

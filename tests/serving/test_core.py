@@ -164,8 +164,8 @@ def test_a_new_model_that_does_not_load_is_told(tmp_path: Path, push: Push) -> N
         ),
         (
             ["name: 'a' base_path: '/a' model_platform: 'pytorch'"],
-            Code.FAILED_PRECONDITION,
-            "PlatformConfigMap has no entry for platform pytorch",
+            Code.INVALID_ARGUMENT,
+            "Model a requests unsupported platform pytorch",
         ),
     ],
 )
