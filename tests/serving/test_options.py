@@ -17,6 +17,10 @@ def test_both_ways_of_writing_a_flag() -> None:
     assert options == ServerOptions(port=0, model_name="taxi", model_base_path="/m")
 
 
+def test_any_free_rest_port() -> None:
+    assert parse_flags(["--model_base_path=/m", "--rest_api_port=-1"])[0].rest_api_port == -1
+
+
 @pytest.mark.parametrize(
     ("flag", "value"), [("", True), ("=true", True), ("=false", False), ("=1", True)]
 )
@@ -36,6 +40,8 @@ def test_booleans(flag: str, value: bool) -> None:
         (["--enable_grpc_healthcheck_service=maybe"], "is neither true nor false"),
         ([], "--model_base_path is missing"),
         (["--model_base_path=/m", "--port=70000"], "--port=70000 is no port"),
+        (["--model_base_path=/m", "--port=-1"], "Choose 1 to 65535, or 0 for a free one."),
+        (["--model_base_path=/m", "--rest_api_port=-2"], "1 to 65535, or -1 for a free one."),
         (["--model_base_path=/m", "--bind_address=here"], "--bind_address=here is no IP address"),
         (["--model_base_path=/m", "--grpc_max_threads=0"], "--grpc_max_threads=0"),
         (["--model_base_path=/m", "--file_system_poll_wait_seconds=-1"], "is negative"),
@@ -70,6 +76,9 @@ def test_it_listens_where_it_is_told() -> None:
             assert answers("127.0.0.2", port) is elsewhere
             with pytest.raises(ServingError, match=f"cannot listen on port {port} of {bound}"):
                 check_port(port, bound)
+            with pytest.raises(ServingError) as caught:
+                check_port(port, bound, "rest_api_port")
+            assert "with --rest_api_port, or --rest_api_port=-1 for" in str(caught.value.hint)
         finally:
             server.stop(0).wait()
 

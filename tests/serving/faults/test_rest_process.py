@@ -190,6 +190,7 @@ def test_why_it_does_not_start_is_json_too(tmp_path: Path, written: list[str]) -
         flags = (f"--model_base_path={tmp_path}", f"--rest_api_port={port}", *written)
         with launched(tmp_path / "server.log", *flags) as server:
             assert server.process.wait(60) == ServingError.exit_code
-            [entry] = [e for e in _entries(server) if e["severity"] == "ERROR"]
+            [entry] = _entries(server)  # the only one: nothing has been begun yet
+    assert entry["severity"] == "ERROR"
     assert entry["message"].startswith(f"cannot listen on port {port} of 127.0.0.1")
     assert "--rest_api_port=-1 for a free one" in entry["hint"]

@@ -1,4 +1,8 @@
-"""Classify and regress over REST, and every message about examples that are wrong."""
+"""Classify and regress over REST, and every message about examples that are wrong.
+
+The messages are those of json_tensor.cc of tensorflow/serving: `MakeExampleFromJsonObject`,
+`FillClassifyRegressRequestFromJson`, `AddValueToFeature`.
+"""
 
 from __future__ import annotations
 

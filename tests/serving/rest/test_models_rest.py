@@ -1,4 +1,9 @@
-"""Status, metadata, the list of models, probes, metrics, OpenAPI, CORS and paths."""
+"""Status, metadata, the list of models, probes, metrics, OpenAPI, CORS and paths.
+
+Texts and rules of tensorflow/serving: `Malformed request` and the paths of http_rest_api_handler.cc
+and http_rest_api_util.cc (`kPredictionApiGegex`, `kModelStatusApiRegex`, `AddCORSHeaders`); the
+preflight of http_server.cc (pull request 1817).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Predict over REST: rows and columns, every dtype, and every message about a bad request."""
+"""Predict over REST: rows and columns, every dtype, and every message about a bad request.
+
+The messages are those of json_tensor.cc of tensorflow/serving (`FillPredictRequestFromJson`,
+`FillTensorProto`, `AddInstanceItem`), and of GetInfoMap in http_rest_api_handler.cc.
+"""
 
 from __future__ import annotations
 

@@ -1,15 +1,17 @@
-"""What a REST port does about time, size, slow and broken clients, and when it is stopped."""
+"""What a REST port does about sizes, broken bytes, failures and time, and when it is stopped.
+
+Codes of http_server.cc (`ToHTTPStatusCode`), the text of a request past its time as tensorflow's
+direct_session.cc words it (tensorflow/serving issue 1672).
+"""
 
 from __future__ import annotations
 
 import gzip
-import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -19,54 +21,16 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from serving.server.calls import Call
 from serving.server.rest import RestServer
 from serving.server.status import Code, RequestError
-
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
-PATH = "/v1/models/kinds:predict"
-BODY = b'{"inputs": [[1, 2]]}'
-
-
-@contextmanager
-def connected(port: int) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        yield connection
-
-
-def answer(connection: socket.socket) -> tuple[int, dict[str, Any], bool]:
-    """The status, the JSON, and whether the server closed the connection."""
-    response = b""
-    while b"\r\n\r\n" not in response:
-        received = connection.recv(65536)
-        if not received:
-            break
-        response += received
-    head, _, body = response.partition(b"\r\n\r\n")
-    lines = head.decode().lower().split("\r\n")
-    length = next(int(line[15:]) for line in lines if line.startswith("content-length:"))
-    while len(body) < length:
-        body += connection.recv(65536)
-    return int(lines[0].split()[1]), json.loads(body), "connection: close" in lines
-
-
-def request(headers: str = "", body: bytes = BODY) -> bytes:
-    return (
-        f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
-
-
-def blocking(release: threading.Event, started: threading.Event | None = None) -> Any:
-    """A Predict handler that waits."""
-
-    def handler(data: bytes, call: Call) -> bytes:
-        if started:
-            started.set()
-        release.wait(30)
-        raise RequestError(Code.UNAVAILABLE, "released")
-
-    return handler
-
-
-def send(url: str, **settings: Any) -> httpx.Response:
-    return httpx.post(url + PATH, content=BODY, trust_env=False, timeout=30, **settings)
+from tests.serving.rest.raw_http import (
+    BODY,
+    PATH,
+    PREDICT,
+    answer,
+    blocking,
+    connected,
+    request,
+    send,
+)
 
 
 def test_gzip(http: httpx.Client) -> None:
@@ -133,60 +97,6 @@ def test_a_content_length_that_is_none(rest_server: RestServer, length: str) -> 
         assert connection.recv(1) == b""
 
 
-def test_a_body_that_stops_half_way(start) -> None:
-    server, url = start(body_timeout_s=0.2)
-    with connected(server.port) as connection:
-        connection.sendall(request()[:-5])
-        status, document, closed = answer(connection)
-        assert (status, closed) == (408, True)
-        assert document == {"error": "the request's body took more than 0.2 s"}
-        assert connection.recv(1) == b""
-    assert send(url).json() == {"outputs": [3.0]}
-
-
-def test_a_client_that_leaves_half_way(start) -> None:
-    server, url = start()
-    for _ in range(20):
-        with connected(server.port) as connection:
-            connection.sendall(request()[:-5])
-    assert send(url).json() == {"outputs": [3.0]}
-
-
-def test_a_body_byte_by_byte(rest_server: RestServer) -> None:
-    with connected(rest_server.port) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in request():
-            connection.sendall(bytes([byte]))
-        assert answer(connection)[:2] == (200, {"outputs": [3.0]})
-
-
-@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nA: "])
-def test_a_head_that_does_not_come(start, sent: bytes) -> None:
-    server, url = start(server={"timeout_s": 0.2})
-    with connected(server.port) as connection:
-        connection.sendall(sent)
-        assert connection.recv(1) == b""
-    assert send(url).status_code == 200
-
-
-def test_a_connection_is_used_again_and_closed_when_idle(start) -> None:
-    server, _ = start(server={"timeout_s": 0.2})
-    with connected(server.port) as connection:
-        for _ in range(3):
-            connection.sendall(request())
-            assert answer(connection) == (200, {"outputs": [3.0]}, False)
-        assert connection.recv(1) == b""
-
-
-def test_a_slow_answer_outlasts_the_timeout_of_heads(start) -> None:
-    release = threading.Event()
-    server, _ = start(methods={PREDICT: blocking(release)}, server={"timeout_s": 0.1})
-    with connected(server.port) as connection:
-        connection.sendall(request())
-        threading.Timer(0.4, release.set).start()
-        assert answer(connection)[:2] == (503, {"error": "released"})
-
-
 def test_a_head_without_end(rest_server: RestServer) -> None:
     with connected(rest_server.port) as connection:
         with suppress(ConnectionError):  # it may be closed before all is sent
@@ -201,15 +111,6 @@ def test_what_is_no_http(rest_server: RestServer, sent: bytes) -> None:
     with connected(rest_server.port) as connection:
         connection.sendall(sent)
         assert connection.recv(65536).startswith(b"HTTP/1.1 400")
-
-
-def test_many_idle_connections(rest_server: RestServer, http: httpx.Client) -> None:
-    idle = [socket.create_connection(("127.0.0.1", rest_server.port)) for _ in range(300)]
-    try:
-        assert http.post(PATH, content=BODY).json() == {"outputs": [3.0]}
-    finally:
-        for connection in idle:
-            connection.close()
 
 
 def test_pipelined_requests(rest_server: RestServer) -> None:
