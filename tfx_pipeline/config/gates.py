@@ -6,6 +6,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from tfx_pipeline.config.serving_gate import (
+    Budget,
+    InfraValidatorConfig,
+    Objective,
+    ServingSkew,
+    SizeBudget,
+    SliceBudget,
+)
 from tfx_pipeline.gates.metrics import METRICS
 from transform.config import Section
 
@@ -55,12 +63,23 @@ class MetricThreshold(Section):
     max_regression: float | None = Field(
         None, ge=0, description="Refuse when worse than the last blessed model by more than this."
     )
+    max_drop: float | None = Field(
+        None,
+        ge=0,
+        description="Serving gate: refuse a compressed candidate that is worse than its float "
+        "model by more than this.",
+    )
     slices: bool = Field(False, description="Hold on every slice too, not only overall.")
+
+    @property
+    def bounds_float(self) -> bool:
+        """Whether it says anything of the float model by itself."""
+        return not (self.min is None and self.max is None and self.max_regression is None)
 
     @model_validator(mode="after")
     def _something_is_bounded(self) -> MetricThreshold:
-        if self.min is None and self.max is None and self.max_regression is None:
-            raise ValueError("a threshold needs `min`, `max` or `max_regression`")
+        if not self.bounds_float and self.max_drop is None:
+            raise ValueError("a threshold needs `min`, `max`, `max_regression` or `max_drop`")
         return self
 
 
@@ -77,9 +96,43 @@ class QualityGateConfig(Section):
         1, ge=1, description="A slice with fewer rows is reported but does not refuse."
     )
 
+    @property
+    def of_float(self) -> QualityGateConfig:
+        """What the Evaluator reads. `max_drop` is the serving gate's: a change of it must not cost
+        a new evaluation."""
+        kept = [t.model_copy(update={"max_drop": None}) for t in self.thresholds if t.bounds_float]
+        return self.model_copy(update={"thresholds": kept})
+
 
 class GatesConfig(Section):
     """What stops a run, and what keeps a model from being pushed."""
 
     data: DataGateConfig = Field(DataGateConfig(), description="Before training.")
     quality: QualityGateConfig = Field(QualityGateConfig(), description="Before the push.")
+    latency_p99_ms: Budget | None = Field(
+        None,
+        description="Serving gate: 99th percentile of one-row requests, in milliseconds. Ratios "
+        "are measured in turn in one run, so that they hold on a noisy machine.",
+    )
+    size_bytes: SizeBudget | None = Field(None, description="Serving gate: bytes of a candidate.")
+    memory_mb: Budget | None = Field(
+        None, description="Serving gate: resident memory that the server needs for it, in MB."
+    )
+    slices: SliceBudget | None = Field(None, description="Serving gate: no slice is sacrificed.")
+    skew: ServingSkew | None = Field(
+        None, description="Serving gate: served answers against the trainer's; always looked at."
+    )
+    objective: Objective | None = Field(
+        None,
+        description="Serving gate: which of those that pass is pushed; empty: `smallest`. Ties go "
+        "to the next: bytes, then latency, then quality.",
+    )
+    infra_validator: InfraValidatorConfig | None = Field(
+        None, description="TFX's InfraValidator before the push, for Docker and Kubernetes."
+    )
+
+    @property
+    def judge_serving(self) -> bool:
+        """Whether anything here asks for the serving gate."""
+        asked = (self.latency_p99_ms, self.size_bytes, self.memory_mb, self.slices, self.skew)
+        return any(section is not None for section in (*asked, self.objective))

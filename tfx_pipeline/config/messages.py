@@ -10,11 +10,18 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from tfx_pipeline.config.pipeline import PipelineConfig
+from trainer.compression.config import CandidateConfig
 from transform.config import FieldError
 
 Location = tuple[str | int, ...]
 
-_UNION_TAGS = {"numeric", "categorical", "date", "text", "image"}
+# What pydantic adds to a place in the config to say which branch of a union it is in: the sections
+# that have branches, the position of the tag, and what tells the branches apart.
+_TAGS: tuple[tuple[Location, int], ...] = (
+    (("features", "columns"), 3),
+    (("compress", "candidates"), 4),
+    (("compress", "candidates"), 2),
+)
 # Other names of what a config may say, which their letters do not tell.
 _SYNONYMS = {
     "r_squared": "r2",
@@ -42,6 +49,11 @@ _SYNONYMS = {
     "datetime": "date",
     "timestamp": "date",
     "classification": "multiclass",
+    "pruning": "prune",
+    "clustering": "cluster",
+    "distillation": "distill",
+    "fp16": "float16",
+    "accurate": "most_accurate",
 }
 
 
@@ -59,10 +71,12 @@ def described(error: Any) -> tuple[Location, str, bool]:
             within = raised.path if isinstance(raised, FieldError) else ()
             return (*path, *within), f"{field}: {raised}", False
         case "union_tag_invalid":
+            key = error["ctx"]["discriminator"].strip("'")
             kinds = re.findall(r"'(\w+)'", error["ctx"]["expected_tags"])
-            return (*path, "kind"), f"{field}: kind {unknown(error['ctx']['tag'], kinds)}", False
+            return (*path, key), f"{field}: {key} {unknown(error['ctx']['tag'], kinds)}", False
         case "union_tag_not_found":
-            return path, f"{field}: `kind` is missing; choose one of {_KINDS}", False
+            key = error["ctx"]["discriminator"].strip("'")
+            return path, f"{field}: `{key}` is missing; choose one of {_KINDS[key]}", False
         case "literal_error":
             choices = re.findall(r"'([^']*)'", error["ctx"]["expected"])
             if isinstance(error["input"], str) and choices:
@@ -73,7 +87,14 @@ def described(error: Any) -> tuple[Location, str, bool]:
     return path, f"{field}: {message}{shown}", True
 
 
-_KINDS = "numeric, categorical, date, text, image"
+_KINDS = {
+    "kind": "numeric, categorical, date, text, image",
+    "method": ", ".join(
+        method
+        for section in get_args(get_args(CandidateConfig)[0])
+        for method in get_args(section.model_fields["method"].annotation)
+    ),
+}
 
 
 def unknown(value: str, choices: Sequence[str]) -> str:
@@ -93,11 +114,8 @@ def field_name(path: Location) -> str:
 
 def yaml_path(loc: Location) -> Location:
     """Pydantic's location without the tag it adds for a union's branch."""
-    return tuple(
-        part
-        for position, part in enumerate(loc)
-        if not (part in _UNION_TAGS and position == 3 and loc[:2] == ("features", "columns"))
-    )
+    dropped = {position for section, position in _TAGS if loc[: len(section)] == section}
+    return tuple(part for position, part in enumerate(loc) if position not in dropped)
 
 
 def _nearest_key(path: Location) -> str:

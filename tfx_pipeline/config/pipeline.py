@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from tfx_pipeline.config.data import DataConfig
 from tfx_pipeline.config.gates import GatesConfig
 from tfx_pipeline.config.run import RunConfig, ServeConfig
+from trainer.compression.config import CompressConfig
 from trainer.config import ModelConfig, TrainConfig
 from transform.config import FeaturesConfig, Section, TransformConfig
+
+
+def _off(value: Any) -> Any:
+    """`off` is `false` to YAML."""
+    return None if value in ("off", False) else value
+
+
+Compress = Annotated[
+    CompressConfig | None,
+    BeforeValidator(
+        _off, json_schema_input_type=CompressConfig | Literal["auto", "off", False] | None
+    ),
+]
 
 
 class PipelineConfig(Section):
@@ -23,6 +38,11 @@ class PipelineConfig(Section):
     features: FeaturesConfig = Field(description="Which columns become features, and how.")
     model: ModelConfig = Field(ModelConfig(), description="The network.")
     train: TrainConfig = Field(TrainConfig(), description="How it is trained.")
+    compress: Compress = Field(
+        None,
+        description="The compression ladder: `auto`, which candidates to make, or `off` (as when "
+        "it is left out).",
+    )
     gates: GatesConfig = Field(GatesConfig(), description="What stops a run or a push.")
     serve: ServeConfig = Field(ServeConfig(), description="The pushed model.")
     run: RunConfig = Field(RunConfig(), description="How the pipeline is run.")
@@ -78,6 +98,11 @@ class PipelineConfig(Section):
             if self.serve.push_dir
             else self.root / "serving" / self.model_name
         )
+
+    @property
+    def has_serving_gate(self) -> bool:
+        """Whether candidates are judged through the model server before the push."""
+        return self.compress is not None or self.gates.judge_serving
 
     def resolve(self, path: str) -> Path:
         """A path of the config, absolute."""

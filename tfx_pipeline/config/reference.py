@@ -37,20 +37,36 @@ def _sections(path: str, section: _Schema, root: _Schema) -> Iterator[tuple[str,
             yield from _sections(place + suffix, below, root)
 
 
-def _below(field: _Schema, root: _Schema) -> Iterator[tuple[str, _Schema]]:
+def _below(
+    field: _Schema, root: _Schema, *, is_branch: bool = False
+) -> Iterator[tuple[str, _Schema]]:
     """The sections that a field holds: itself, or what its list or mapping is of."""
     if "$ref" in field:
         section = root["$defs"][field["$ref"].rpartition("/")[2]]
         if "properties" in section:
-            kind = section["properties"].get("kind", {}).get("const")
-            yield f" with `kind: {kind}`" if kind else "", section
-    for choice in (*field.get("anyOf", ()), *field.get("oneOf", ())):
+            yield _which(section) if is_branch else "", section
+    for choice in field.get("anyOf", ()):
         yield from _below(choice, root)
+    for choice in field.get("oneOf", ()):
+        yield from _below(choice, root, is_branch=True)
     if "items" in field:
         yield from ((f"[]{suffix}", below) for suffix, below in _below(field["items"], root))
     if isinstance(field.get("additionalProperties"), dict):
         for suffix, below in _below(field["additionalProperties"], root):
             yield f".<column>{suffix}", below
+
+
+def _which(section: _Schema) -> str:
+    """What a branch of a union is told apart by, as ` with `kind: text``; else empty."""
+    for key in _TOLD_APART_BY:
+        field = section["properties"].get(key, {})
+        values = [field["const"]] if "const" in field else field.get("enum", [])
+        if values:
+            return f" with `{key}: {', '.join(values)}`"
+    return ""
+
+
+_TOLD_APART_BY = ("kind", "method")
 
 
 def _section(path: str, section: _Schema, root: _Schema) -> str:
@@ -62,7 +78,8 @@ def _section(path: str, section: _Schema, root: _Schema) -> str:
     lines = [f"## {title}\n"] if path else []
     lines += [f"{about}\n", "| Field | Type | Default | Meaning |", "|---|---|---|---|"]
     for name, field in section["properties"].items():
-        required = name == "kind" or name in section.get("required", ())
+        tells = name in _TOLD_APART_BY and " with " in path
+        required = tells or name in section.get("required", ())
         default = "(required)" if required else _default(field)
         meaning = _meaning(name, field, root)
         cells = (f"`{name}`", _type(field, root), default, meaning)
@@ -99,6 +116,8 @@ def _type(field: _Schema, root: _Schema) -> str:
         names = (_type(choice, root) for choice in choices if choice.get("type") != "null")
         return " or ".join(dict.fromkeys(names))
     match field.get("type"):
+        case "array" if "prefixItems" in field:
+            return f"list of {len(field['prefixItems'])} {_type(field['prefixItems'][0], root)}s"
         case "array":
             return f"list of {_type(field['items'], root)}"
         case "object":

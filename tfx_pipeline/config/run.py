@@ -69,6 +69,15 @@ class ServeConfig(Section):
         5, ge=0, le=1000, description="Rows of the eval split that `assay demo` asks for."
     )
     ready_timeout_seconds: float = Field(60, gt=0, description="Bound on the server's start.")
+    address: str = Field(
+        "",
+        pattern=r"^([^\s:/]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$|^$",
+        description="host:port (gRPC) of the server that reads `push_dir`. After a push it is "
+        "asked for the new version; if that fails, the push is taken back. Empty: nobody is asked.",
+    )
+    probe_timeout_seconds: float = Field(
+        60, gt=0, description="Bound on the wait for the new version at `address`."
+    )
 
     @model_validator(mode="after")
     def _name_is_no_path(self) -> ServeConfig:

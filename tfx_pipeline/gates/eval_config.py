@@ -30,7 +30,7 @@ def eval_config(config: PipelineConfig) -> config_pb2.EvalConfig:
     """
     from tensorflow_model_analysis.proto import config_pb2
 
-    quality = config.gates.quality
+    quality = config.gates.quality.of_float
     overall = config_pb2.SlicingSpec()
     slices = [config_pb2.SlicingSpec(feature_keys=names) for names in quality.slices]
     metrics = config_pb2.MetricsSpec(

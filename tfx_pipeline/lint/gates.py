@@ -16,7 +16,7 @@ from transform.config import storage_types
 @register
 def quality_gate_can_bless(config: PipelineConfig) -> Iterator[Problem]:
     """Gates fail closed: without a threshold every model would be trained and then refused."""
-    if not config.gates.quality.thresholds:
+    if not any(threshold.bounds_float for threshold in config.gates.quality.thresholds):
         yield Problem(
             "gates.quality.thresholds",
             "no threshold, and gates fail closed: every model would be refused",
@@ -37,7 +37,7 @@ def thresholds_can_be_met(config: PipelineConfig) -> Iterator[Problem]:
                 f"choose one of {', '.join(metrics_of(task))}",
             )
         low, high = threshold.min, threshold.max
-        bounds = (low, high, threshold.max_regression)
+        bounds = (low, high, threshold.max_regression, threshold.max_drop)
         if any(bound is not None and not math.isfinite(bound) for bound in bounds):
             yield Problem(where, "a bound is not a finite number", "give a number")
         elif low is not None and high is not None and low > high:

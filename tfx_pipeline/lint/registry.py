@@ -31,7 +31,8 @@ def register(check: Check) -> Check:
 
 def checks() -> list[Check]:
     """All checks, in the order they run: cheap ones first."""
-    from tfx_pipeline.lint import code, fields, files, gates  # noqa: F401  Importing registers.
+    # Importing registers.
+    from tfx_pipeline.lint import code, fields, files, gates, serving  # noqa: F401
 
     return list(_CHECKS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from transform.config import Section
 
@@ -106,10 +106,21 @@ CandidateConfig: TypeAlias = Annotated[
 ]
 
 
+def _shape(value: Any) -> str:
+    return "listed" if isinstance(value, list) else "auto"
+
+
+# Which of the two is meant shows at once, so that an error is told of that one alone.
+Candidates: TypeAlias = Annotated[
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[list[CandidateConfig], Tag("listed")],
+    Discriminator(_shape),
+]
+
+
 class CompressConfig(Section):
     """The compression ladder. `compress: auto` picks one that suits the model."""
 
-    candidates: Literal["auto"] | list[CandidateConfig] = Field(
+    candidates: Candidates = Field(
         "auto", description="What to make of the float model, or `auto`."
     )
     tolerance: float = Field(

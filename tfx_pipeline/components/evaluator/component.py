@@ -73,7 +73,7 @@ class Evaluator(stock.Evaluator):  # type: ignore[misc]
             evaluation=Channel(type=standard_artifacts.ModelEvaluation),
             blessing=Channel(type=standard_artifacts.ModelBlessing),
             **{
-                GATE_KEY: config.gates.quality.model_dump_json(),
+                GATE_KEY: config.gates.quality.of_float.model_dump_json(),
                 BASELINE_BLESSING_KEY: baseline_blessing,
             },
         )
