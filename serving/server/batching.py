@@ -23,7 +23,7 @@ from serving.server.batch_queue import BatchQueue, Task, Then
 from serving.server.batch_threads import BatchThreads, complete
 from serving.server.batching_parameters import BatchingParameters
 from serving.server.calls import Call
-from serving.server.loaded import Servable
+from serving.server.loaded import Servable, run_together
 from serving.server.status import Code, RequestError, invalid_argument
 
 _MAX_QUEUES = 64  # one for each set of outputs asked for; the client chooses the sets
@@ -207,7 +207,7 @@ def run_or_batch(
 def run_each(
     model: Servable, runs: Mapping[str, Sequence[str]], inputs: Mapping[str, Array], call: Call
 ) -> list[dict[str, Array]]:
-    """Runs several signatures on the same inputs, in the batches of each; waits for all.
+    """Runs several signatures on the same inputs, together or in the batches of each; waits.
 
     Args:
         model: Leased.
@@ -216,7 +216,7 @@ def run_each(
         call: The request's.
     """
     if not isinstance(model, BatchedModel):
-        return [model.run(key, inputs, outputs) for key, outputs in runs.items()]
+        return run_together(model, runs, inputs)
     futures = [
         model.submit(key, inputs, outputs, deadline_s=call.deadline_s)
         for key, outputs in runs.items()

@@ -73,7 +73,11 @@ def regress(
 def multi_inference(
     core: ServerCore, data: bytes, call: Call, *, check_method_name: bool = False
 ) -> bytes:
-    """PredictionService.MultiInference: several signatures of one model on the same examples."""
+    """PredictionService.MultiInference: several signatures of one model on the same examples.
+
+    Signatures may read the examples from tensors of their own, as those of a TF2 export do: each
+    is fed the same (PerformOneShotTensorComputation in util.cc).
+    """
     request = parse(MultiInferenceRequest, data)
     first = request.tasks[0].model_spec if request.tasks else ModelSpec()
     response = MultiInferenceResponse()
@@ -122,7 +126,6 @@ def _check_tasks(
 ) -> dict[str, list[str]]:
     """Signature key to the output aliases to run, one for each task, in the tasks' order."""
     chosen: dict[str, list[str]] = {}
-    tensor = None
     for task in request.tasks:
         if not task.model_spec.name:
             raise invalid_argument("Found ModelSpec with an empty model name.")
@@ -144,9 +147,6 @@ def _check_tasks(
         if check_method_name:
             method.check_name(signature)
         chosen[key] = method.outputs(signature)
-        if tensor is not None and tensor != signature.inputs[INPUT].name:
-            raise invalid_argument("Input tensor must be the same for all Signatures.")
-        tensor = signature.inputs[INPUT].name
     return chosen
 
 

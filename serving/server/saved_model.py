@@ -46,7 +46,7 @@ class SavedModel:
         self.signatures = dict(signatures)
         self._in_callers_thread = in_callers_thread
         self._session = session
-        self._calls: dict[tuple[str, tuple[str, ...]], _Call] = {}
+        self._calls: dict[tuple[tuple[str, ...], tuple[str, ...]], _Call] = {}
         self._lock = threading.Lock()
 
     def run(
@@ -70,40 +70,66 @@ class SavedModel:
         aliases = _feed_order(definition)
         feeds = [inputs[alias] for alias in aliases]
         for index, (alias, array) in enumerate(zip(aliases, feeds, strict=True)):
-            expected, sent = definition.inputs[alias].dtype, dtype_number(array)
-            if sent != expected:
-                # The message of DirectSession::Run, which the callable words differently.
-                raise invalid_argument(
-                    f"Expects arg[{index}] to be {_dtype_name(expected)} "
-                    f"but {_dtype_name(sent)} is provided"
-                )
+            _check_dtype(index, definition.inputs[alias].dtype, array)
         names = sorted({definition.outputs[alias].name for alias in outputs})
-        call = self._callable(signature, tuple(names))
-        try:
-            values = dict(zip(names, call(*feeds), strict=True))
-        except tf.errors.OpError as error:
-            raise RequestError(Code(error.error_code), error.message) from error
-        except (TypeError, ValueError) as error:  # Session.run's own checks
-            raise invalid_argument(str(error)) from error
+        values = _fetch(self._callable((signature,), tuple(names)), feeds, names)
         return {alias: _as_array(values[definition.outputs[alias].name]) for alias in outputs}
+
+    def run_together(
+        self, runs: Mapping[str, Sequence[str]], inputs: Mapping[str, np.ndarray[Any, Any]]
+    ) -> list[dict[str, np.ndarray[Any, Any]]]:
+        """Runs several signatures in one call of the session: what they share is computed once.
+
+        Args:
+            runs: Keys of `signatures`, each with output aliases.
+            inputs: The input aliases of each of them; where signatures have tensors of their own
+                for an alias, all are fed the same array.
+
+        Returns:
+            For each signature, in the order of `runs`, as `run`.
+
+        Raises:
+            RequestError: As `run`.
+        """
+        definitions = {key: self.signatures[key] for key in runs}
+        feeds = {
+            info.name: (info.dtype, inputs[alias])
+            for definition in definitions.values()
+            for alias, info in definition.inputs.items()
+        }
+        ordered = [feeds[name] for name in sorted(feeds)]
+        for index, (dtype, array) in enumerate(ordered):
+            _check_dtype(index, dtype, array)
+        wanted = {
+            key: {alias: definitions[key].outputs[alias].name for alias in aliases}
+            for key, aliases in runs.items()
+        }
+        names = sorted({name for aliases in wanted.values() for name in aliases.values()})
+        call = self._callable(tuple(sorted(runs)), tuple(names))
+        values = _fetch(call, [array for _, array in ordered], names)
+        return [
+            {alias: _as_array(values[name]) for alias, name in aliases.items()}
+            for aliases in wanted.values()
+        ]
 
     def prepare(self, signature: str) -> None:
         """Builds the callable for all outputs of a signature, so that no request pays for it."""
         if signature in self.signatures:
             tensors = self.signatures[signature].outputs.values()
-            self._callable(signature, tuple(sorted({tensor.name for tensor in tensors})))
+            self._callable((signature,), tuple(sorted({tensor.name for tensor in tensors})))
 
     def close(self) -> None:
         """Frees the session and what it holds. No call may be running or follow."""
         self._calls.clear()
         self._session.close()
 
-    def _callable(self, signature: str, fetches: tuple[str, ...]) -> _Call:
-        key = (signature, fetches)
+    def _callable(self, signatures: tuple[str, ...], fetches: tuple[str, ...]) -> _Call:
+        key = (signatures, fetches)
         call = self._calls.get(key)
         if call is None:
-            definition = self.signatures[signature]
-            feeds = [definition.inputs[alias].name for alias in _feed_order(definition)]
+            definitions = [self.signatures[signature] for signature in signatures]
+            inputs = [info for each in definitions for info in each.inputs.values()]
+            feeds = sorted({info.name for info in inputs})
             try:
                 call = make_callable(
                     self._session, feeds, fetches, in_callers_thread=self._in_callers_thread
@@ -208,6 +234,27 @@ def make_callable(
 def _feed_order(definition: meta_graph_pb2.SignatureDef) -> list[str]:
     """Input aliases by tensor name: the order in which TensorFlow numbers a call's arguments."""
     return sorted(definition.inputs, key=lambda alias: str(definition.inputs[alias].name))
+
+
+def _check_dtype(index: int, expected: int, array: np.ndarray[Any, Any]) -> None:
+    sent = dtype_number(array)
+    if sent != expected:
+        # The message of DirectSession::Run, which the callable words differently.
+        raise invalid_argument(
+            f"Expects arg[{index}] to be {_dtype_name(expected)} "
+            f"but {_dtype_name(sent)} is provided"
+        )
+
+
+def _fetch(
+    call: _Call, feeds: Sequence[np.ndarray[Any, Any]], names: Sequence[str]
+) -> dict[str, Any]:
+    try:
+        return dict(zip(names, call(*feeds), strict=True))
+    except tf.errors.OpError as error:
+        raise RequestError(Code(error.error_code), error.message) from error
+    except (TypeError, ValueError) as error:  # Session.run's own checks
+        raise invalid_argument(str(error)) from error
 
 
 def _dtype_name(number: int) -> str:

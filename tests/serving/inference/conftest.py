@@ -139,8 +139,16 @@ def _export_numeric(path: Path) -> None:
         def native_regress(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"outputs": inputs}
 
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+        def lengths(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"outputs": tf.cast(tf.strings.length(inputs), tf.float32)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+        def long(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"scores": tf.cast(tf.strings.length(inputs)[:, None] > 0, tf.float32)}
+
     module = Numeric()
-    names = ("dense", "double", "peak", "picky", "total", "native_regress")
+    names = ("dense", "double", "peak", "picky", "total", "native_regress", "lengths", "long")
     signatures = {name: getattr(module, name) for name in names}
     tf.saved_model.save(module, str(path), signatures=signatures)
 

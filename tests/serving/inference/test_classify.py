@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,13 @@ from tensorflow_serving.apis.classification_pb2 import (
 from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest, MultiInferenceResponse
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest, RegressionResponse
 
+from serving.server import saved_model
 from serving.server.calls import Call
 from serving.server.classify import classify_handlers
 from serving.server.core import ServerCore
+from serving.server.metrics import Metrics
+from serving.server.observe import TimedModel
+from serving.server.saved_model import SavedModel
 from serving.server.status import Code, RequestError
 
 SERVICE = "/tensorflow.serving.PredictionService/"
@@ -105,6 +111,44 @@ def test_multi_inference(examples_core: ServerCore) -> None:
     assert [one.value for one in half.regression_result.regressions] == [0.0, 0.5]
     assert (half.model_spec.name, half.model_spec.version.value) == ("m", 4)
     assert len(scores.classification_result.classifications) == 2
+
+
+def test_multi_inference_is_one_call_of_the_session(
+    examples_path: Path, one_model_core: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[list[str], list[str]]] = []
+    make = saved_model.make_callable
+
+    def made(session: Any, feeds: Any, fetches: Any, **options: Any) -> Any:
+        run = make(session, feeds, fetches, **options)
+
+        def call(*arrays: Any) -> Any:
+            calls.append((list(feeds), list(fetches)))
+            return run(*arrays)
+
+        return call
+
+    monkeypatch.setattr(saved_model, "make_callable", made)
+    model = TimedModel(saved_model.load(examples_path), "m", Metrics())
+    request = tasks(("", CLASSIFY), ("half", REGRESS), ("only_scores", CLASSIFY))
+    ask(one_model_core(model), "MultiInference", request)
+    model.close()
+    [(feeds, fetches)] = calls
+    assert feeds == ["examples:0"]
+    assert len(fetches) == 3  # classes, scores (of two tasks), outputs
+
+
+def test_multi_inference_feeds_each_signatures_own_tensor(
+    numeric: SavedModel, one_model_core: Callable[..., Any]
+) -> None:
+    """A TF2 export has an input tensor for each signature."""
+    lengths, long = ask(
+        one_model_core(numeric), "MultiInference", tasks(("lengths", REGRESS), ("long", CLASSIFY))
+    ).results
+    sizes = [float(len(example(x).SerializeToString())) for x in (0.0, 1.0)]
+    assert [one.value for one in lengths.regression_result.regressions] == sizes
+    scores = [row.classes[0].score for row in long.classification_result.classifications]
+    assert scores == [1.0, 1.0]
 
 
 REFUSED = [
@@ -298,7 +342,7 @@ def _empty_input() -> MultiInferenceRequest:
         (
             tasks(("half", REGRESS), ("on_x", REGRESS)),
             Code.INVALID_ARGUMENT,
-            "Input tensor must be the same for all Signatures.",
+            "Expects arg[0] to be float but string is provided",
         ),
         (tasks(("both", REGRESS)), Code.INVALID_ARGUMENT, "Expected one output Tensor."),
         (_empty_input(), Code.INVALID_ARGUMENT, "Input is empty."),
