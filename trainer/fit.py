@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,10 +31,15 @@ _STEPS_PER_EXECUTION = 50
 
 
 def compile_model(
-    model: tf_keras.Model, train: TrainConfig, label: LabelConfig, scale: LabelScale
+    model: tf_keras.Model,
+    train: TrainConfig,
+    label: LabelConfig,
+    scale: LabelScale,
+    loss: Callable[..., Any] | str | None = None,
 ) -> None:
     """Compiles for the label's task. The loss of a regression is in squared standard deviations
-    of the label, so that one learning rate suits labels of any size."""
+    of the label, so that one learning rate suits labels of any size; so is a `loss` in its place.
+    """
     losses = {
         "binary": "binary_crossentropy",
         "multiclass": "sparse_categorical_crossentropy",
@@ -42,7 +47,7 @@ def compile_model(
     }
     model.compile(
         optimizer=tf_keras.optimizers.Adam(train.learning_rate),
-        loss=losses[label.task],
+        loss=loss or losses[label.task],
         loss_weights=[scale.std**-2] if label.task == "regression" else None,
         steps_per_execution=min(_STEPS_PER_EXECUTION, train.steps_per_epoch),
     )
