@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
@@ -15,6 +15,10 @@ import numpy as np
 import pytest
 
 from serving.client import Client
+from tests.serving.kinds import export_kinds
+
+if TYPE_CHECKING:
+    from serving.server.core import ServerCore
 
 KINDS = {"fare": "float", "miles": "float", "hour": "int", "company": "bytes"}
 
@@ -101,6 +105,41 @@ def push(exported: dict[int, Path]) -> Callable[..., Path]:
         return beside.rename(base / str(version))
 
     return put
+
+
+@pytest.fixture(scope="session")
+def kinds_core(
+    exported: dict[int, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerCore]:
+    """`taxi`: version 7, label `stable`; `kinds`: version 1."""
+    from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+    from serving.server.core import ServerCore
+    from serving.server.saved_model import load
+
+    folder = tmp_path_factory.mktemp("kinds")
+    shutil.copytree(exported[2], folder / "taxi" / "7")
+    export_kinds(folder / "kinds" / "1")
+    config = ModelServerConfig()
+    for name in ("taxi", "kinds"):
+        config.model_config_list.config.add(
+            name=name, base_path=str(folder / name), model_platform="tensorflow"
+        )
+    core = ServerCore(lambda _, path: load(path))
+    core.configure(config)
+    config.model_config_list.config[0].version_labels["stable"] = 7
+    core.configure(config)
+    yield core
+    core.close()
+
+
+@pytest.fixture(scope="session")
+def handlers(kinds_core: ServerCore) -> dict[str, Any]:
+    """The gRPC handlers of `kinds_core`."""
+    from serving.server.classify import classify_handlers
+    from serving.server.handlers import build_handlers
+
+    return {**build_handlers(kinds_core, health=False), **classify_handlers(kinds_core)}
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,8 @@ def test_a_port_that_is_taken(rest_server: RestServer) -> None:
     assert "--rest_api_port" in str(error.value.hint)
 
 
-def test_ipv6(rest_core: Any, handlers: dict[str, Any]) -> None:
-    server = start_rest(build_app(rest_core, handlers), 0, "::1", threads=1)
+def test_ipv6(kinds_core: Any, handlers: dict[str, Any]) -> None:
+    server = start_rest(build_app(kinds_core, handlers), 0, "::1", threads=1)
     try:
         assert send(f"http://[::1]:{server.port}").json() == {"outputs": [3.0]}
     finally:
