@@ -76,7 +76,10 @@ class ServerOptions:
     )
     prefer_tflite_model: bool = _flag(False, "load model.tflite of a version where there is one")
     enable_signature_method_name_check: bool = _flag(
-        False, "Classify and Regress only on signatures with their method name"
+        False, "Classify, Regress and Predict only on signatures with a method name of theirs"
+    )
+    enable_profiler: bool = _flag(
+        False, "answer tensorflow.ProfilerService: traces, in the folder that the client names"
     )
     bind_address: str = _flag(
         "0.0.0.0", "IP address to listen on; 127.0.0.1 answers this machine only", ours=True
@@ -117,7 +120,6 @@ class ServerOptions:
 
 
 MEANINGLESS: dict[str, str] = {
-    "enable_profiler": "there is no profiler service",
     "flush_filesystem_caches": "the system keeps its file cache in order",
     "mixed_precision": "it is for TPUs and GPUs",
     "num_tflite_interpreters_per_pool": "an interpreter is made for each thread",

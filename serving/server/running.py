@@ -23,6 +23,7 @@ from serving.server.loading import Loader
 from serving.server.metrics import Metrics
 from serving.server.observe import observed, recorder
 from serving.server.options import ServerOptions
+from serving.server.profiler import profiler_handlers
 from serving.server.request_log import RequestLogger
 from serving.server.request_logs import RequestLoggers, logged
 from serving.server.status import RequestError
@@ -129,6 +130,7 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
             inline=options.enable_batching and not options.enable_per_model_batching_parameters,
         ),
         **classify_handlers(core, check_method_name=options.enable_signature_method_name_check),
+        **(profiler_handlers() if options.enable_profiler else {}),
     }
     record = recorder(metrics)
     handlers = logged(observed(handlers, record), loggers.find)

@@ -93,7 +93,7 @@ def answer_with(
     core = _LoadedCore(model)
     examples = classify_handlers(core, check_method_name=check_method_name)
     handlers: dict[str | None, Handler] = {
-        "predict_log": partial(predict, core),
+        "predict_log": partial(predict, core, check_method_name=check_method_name),
         "classify_log": examples[_SERVICE + "Classify"],
         "regress_log": examples[_SERVICE + "Regress"],
         "multi_inference_log": examples[_SERVICE + "MultiInference"],

@@ -73,6 +73,7 @@ def whole(
         f"--monitoring_config_file={monitoring}",
         f"--grpc_socket_path={folder / 'grpc.sock'}",
         "--enable_grpc_healthcheck_service",
+        "--enable_profiler",
     )
     with start(chosen) as running:
         yield Whole(running, folder / "grpc.sock")
@@ -110,6 +111,7 @@ def test_reflection_lists_the_services(whole: Whole) -> None:
             "tensorflow.serving.PredictionService",
             "tensorflow.serving.ModelService",
             "grpc.health.v1.Health",
+            "tensorflow.ProfilerService",
         } <= set(database.get_services())
         file = database.FindFileContainingSymbol("tensorflow.serving.PredictRequest")
         assert file.name == "tensorflow_serving/apis/predict.proto"
