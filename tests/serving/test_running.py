@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
+from google.protobuf.wrappers_pb2 import Int32Value
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
@@ -115,6 +117,31 @@ def test_reflection_lists_the_services(whole: Whole) -> None:
         } <= set(database.get_services())
         file = database.FindFileContainingSymbol("tensorflow.serving.PredictRequest")
         assert file.name == "tensorflow_serving/apis/predict.proto"
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_who_watches_health_is_told_of_the_end_and_does_not_delay_it(
+    exported: dict[int, Path], tmp_path: Path, front: str
+) -> None:
+    (tmp_path / "1").symlink_to(exported[2])
+    running = start(
+        options(
+            f"--grpc_front={front}",
+            f"--model_base_path={tmp_path}",
+            "--enable_grpc_healthcheck_service",
+        )
+    )
+    with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+        told = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=60)
+        assert Int32Value.FromString(next(told)).value == 1  # SERVING
+        stopping = threading.Thread(target=running.stop, args=(600.0,))
+        stopping.start()
+        assert Int32Value.FromString(next(told)).value == 2  # NOT_SERVING
+        with pytest.raises(grpc.RpcError):
+            next(told)
+        assert told.code() is grpc.StatusCode.CANCELLED
+        stopping.join(30)
+        assert not stopping.is_alive()
 
 
 def test_reload_by_the_stock_stub(whole: Whole, exported: dict[int, Path], tmp_path: Path) -> None:
