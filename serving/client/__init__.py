@@ -1,7 +1,6 @@
 """The clients of a model server: any that speaks TensorFlow Serving's protocol. No TensorFlow.
 
-`Client` (gRPC), `AsyncClient` (gRPC, asyncio) and `RestClient` (HTTP) have the same methods;
-`wait_ready` is only the blocking ones'.
+`Client` (gRPC), `AsyncClient` (gRPC, asyncio) and `RestClient` (HTTP) have the same methods.
 """
 
 from serving.client.aio_client import AsyncClient

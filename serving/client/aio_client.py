@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from serving.client import grpc_channel, steps
+from serving.client import grpc_channel, readiness, steps
 from serving.client.connection import Connection, Tls, pauses
 from serving.client.examples import Kinds
 from serving.client.grpc_codec import encode
@@ -135,6 +135,11 @@ class AsyncClient:
     async def models(self) -> dict[str, list[VersionStatus]]:
         """`Client.models`."""
         return await steps.run_async(steps.models(), self._perform)
+
+    async def wait_ready(self, model_name: str, timeout_s: float = 60.0) -> None:
+        """`Client.wait_ready`."""
+        call = readiness.wait_ready(model_name, self.address, timeout_s)
+        await steps.run_async(call, self._perform)
 
     async def close(self) -> None:
         """Closes the connection; requests under way end as CANCELLED."""

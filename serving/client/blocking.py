@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from types import TracebackType
@@ -10,13 +9,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from serving.client import steps
-from serving.client.errors import RequestFailed
+from serving.client import readiness, steps
 from serving.client.examples import Kinds
 from serving.client.inputs import Rows, to_examples
 from serving.client.model_types import ClassScore, Signature, VersionStatus
 from serving.client.operations import Arrays, Model, Operation
-from tfx_pipeline.errors import ServingError
 
 
 class BlockingClient(ABC):
@@ -175,31 +172,7 @@ class BlockingClient(ABC):
         Raises:
             ServingError: A version failed to load and none is left, or the time is up.
         """
-        deadline = time.monotonic() + timeout_s
-        last: Exception | None = None
-        while time.monotonic() < deadline:
-            try:
-                statuses = self.status(model_name)
-            except RequestFailed as error:
-                if error.code not in ("UNAVAILABLE", "NOT_FOUND", "DEADLINE_EXCEEDED"):
-                    raise
-                last, statuses = error, []
-            if any(status.state == "AVAILABLE" for status in statuses):
-                return
-            failed = [status for status in statuses if status.message]
-            if failed and all(status.state == "END" for status in statuses):
-                raise ServingError(
-                    f"model {model_name} version {failed[0].version} cannot be loaded: "
-                    f"{failed[0].message}",
-                    where=self.address,
-                    hint="Export the model again, or remove the damaged version.",
-                )
-            time.sleep(0.05)
-        raise ServingError(
-            f"model {model_name} was not available within {timeout_s:g} s",
-            where=self.address,
-            hint="The server's log says what it waits for.",
-        ) from last
+        self._run(readiness.wait_ready(model_name, self.address, timeout_s))
 
     def __enter__(self) -> Self:
         return self

@@ -84,4 +84,11 @@ class ListModels:
     model: Model = field(default=Model(""))
 
 
+@dataclass(frozen=True)
+class Pause:
+    """Nothing is asked for a while; the answer is None."""
+
+    seconds: float
+
+
 Operation = Predict | Classify | Regress | GetStatus | GetMetadata | ListModels

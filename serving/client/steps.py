@@ -7,6 +7,8 @@ blocks, `run_async` on one that awaits; there is no other difference between the
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
 from typing import Any, TypeVar
 
@@ -26,13 +28,14 @@ from serving.client.operations import (
     ListModels,
     Model,
     Operation,
+    Pause,
     Predict,
     Regress,
 )
 from tfx_pipeline.errors import DataError
 
 _Result = TypeVar("_Result")
-Steps = Generator[Operation, Any, _Result]
+Steps = Generator[Operation | Pause, Any, _Result]
 
 _NO_MODEL = "Servable not found"
 ROWS_A_REQUEST = 1024
@@ -45,7 +48,11 @@ def run(steps: Steps[_Result], perform: Callable[[Operation], Any]) -> _Result:
         operation = next(steps)
         while True:
             try:
-                answer = perform(operation)
+                answer = None
+                if isinstance(operation, Pause):
+                    time.sleep(operation.seconds)
+                else:
+                    answer = perform(operation)
             except RequestFailed as error:
                 operation = steps.throw(error)
             else:
@@ -62,7 +69,11 @@ async def run_async(
         operation = next(steps)
         while True:
             try:
-                answer = await perform(operation)
+                answer = None
+                if isinstance(operation, Pause):
+                    await asyncio.sleep(operation.seconds)
+                else:
+                    answer = await perform(operation)
             except RequestFailed as error:
                 operation = steps.throw(error)
             else:

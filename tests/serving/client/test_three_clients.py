@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from serving.client import ClassScore, RequestFailed, TensorInfo, VersionStatus, encode_examples
-from tfx_pipeline.errors import DataError
+from tfx_pipeline.errors import DataError, ServingError
 
 ROWS = [
     {"fare": 10.0, "miles": 1.5, "hour": 3, "company": "Blue"},
@@ -118,6 +118,12 @@ def test_status_metadata_signature(any_client: Any) -> None:
         any_client.signature("taxi", "dens")
     with pytest.raises(RequestFailed, match="NOT_FOUND"):
         any_client.signature("absent")
+
+
+def test_wait_ready(any_client: Any) -> None:
+    any_client.wait_ready("taxi", 10)
+    with pytest.raises(ServingError, match=r"model absent was not available within 0\.2 s"):
+        any_client.wait_ready("absent", 0.2)
 
 
 def test_errors_of_the_server(any_client: Any) -> None:
