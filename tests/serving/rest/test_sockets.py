@@ -165,6 +165,24 @@ def test_the_handler_knows_deadline_and_request_id(start, handlers: dict[str, An
     assert calls[-1][0].deadline_s is None
 
 
+def test_what_no_handler_has_seen_is_recorded(start, handlers: dict[str, Any]) -> None:
+    """Else those requests would be missing in the counts and in the log."""
+    recorded = []
+
+    def record(call: Call, api: str, started: float, error: BaseException | None) -> None:
+        assert isinstance(error, RequestError)
+        recorded.append((call.model_name, call.request_id, api, call.entrypoint, error.code))
+
+    _, url = start(record=record)
+    headers = {"X-Request-Id": "r-2"}
+    path = f"{url}/v1/models/none:regress"
+    assert httpx.post(path, content=b"[", headers=headers, trust_env=False).status_code == 400
+    assert recorded == [("none", "r-2", "Regress", "REST", Code.INVALID_ARGUMENT)]
+    assert send(url).status_code == 200  # handlers record what they answer themselves
+    assert httpx.get(f"{url}/v1/models/none", trust_env=False).status_code == 404
+    assert len(recorded) == 1
+
+
 @pytest.mark.parametrize("timeout_s", [0.2, 20])
 def test_a_handler_may_answer_later(start, handlers: dict[str, Any], timeout_s: float) -> None:
     pending: list[tuple[Future[bytes], bytes]] = []
