@@ -49,9 +49,8 @@ def cluster(parent: tf_keras.Model, config: ClusterConfig, context: Context) -> 
             continue
         weights = _weights(layer)
         if not weights:
-            notes.append(
-                f"{layer.name} not clustered: TF-MOT cannot cluster a {type(layer).__name__}"
-            )
+            kind = type(layer).__name__
+            notes.append(f"{layer.name} not clustered: TF-MOT cannot cluster layers of type {kind}")
         elif min(weight.shape.num_elements() for weight in weights) > config.clusters:
             zeros = np.mean([np.mean(np.asarray(weight) == 0) for weight in weights])
             chosen[layer.name] = bool(zeros >= _PRUNED) and config.clusters > 2

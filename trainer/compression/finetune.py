@@ -31,15 +31,13 @@ def clone(model: tf_keras.Model, context: Context) -> tf_keras.Model:
             hint="Convert a Keras 3 model with trainer.compression.keras3, or build it with "
             "`import tf_keras`.",
         )
+    if not model.inputs:
+        raise NodeFailed(
+            f"the model {model.name!r} is subclassed or not built: its layers are unknown",
+            hint="Build it with tf_keras.Model(inputs, output), of tf_keras.Input(...) on.",
+        )
     with context.strategy.scope():
-        try:
-            copy = tf_keras.models.clone_model(model)
-        except ValueError as error:
-            raise NodeFailed(
-                f"the model {model.name!r} cannot be cloned: {str(error).splitlines()[0]}",
-                hint="Build it with tf_keras.Model(inputs, output), of layers that come back from "
-                "their own get_config().",
-            ) from error
+        copy = tf_keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
     return copy
 

@@ -25,8 +25,8 @@ def prune(parent: tf_keras.Model, config: PruneConfig, context: Context) -> Comp
     """Prunes the trained kernels of the layers that TF-MOT can prune.
 
     The schedule is that of Zhu and Gupta (2017), or constant. A polynomial one reaches its end
-    after two thirds of the steps, and the rest lets the remaining weights recover. Without steps
-    the weights are pruned once and none of the others moves.
+    after two thirds of the steps, and the rest lets the remaining weights recover. With 0 steps the
+    weights are pruned at once and nothing is trained.
 
     Args:
         parent: The trained model, which stays as it is.
@@ -116,7 +116,7 @@ def _left_dense(layer: tf_keras.layers.Layer, config: PruneConfig) -> str:
     if not layer.trainable_weights:
         return _FROZEN
     if not weights:
-        return f"TF-MOT cannot prune a {type(layer).__name__}"
+        return f"TF-MOT cannot prune layers of type {type(layer).__name__}"
     smallest = min(weight.shape.num_elements() for weight in weights)
     if smallest < _SMALLEST_KERNEL:
         return f"it has only {smallest} weights"
@@ -126,7 +126,7 @@ def _left_dense(layer: tf_keras.layers.Layer, config: PruneConfig) -> str:
     fits = all(weight.shape.rank in ranks and weight.shape[-2] >= 4 for weight in weights)
     if isinstance(layer, tf_keras.layers.Embedding) or not fits:
         shape = " x ".join(str(size) for size in weights[0].shape)
-        return f"no {config.pattern} pattern in a {type(layer).__name__} of {shape}"
+        return f"no {config.pattern} pattern in {type(layer).__name__} kernels of {shape}"
     return ""
 
 
