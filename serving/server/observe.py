@@ -18,6 +18,7 @@ from serving.server.status import RequestError
 logger = logging.getLogger("assay.serving.requests")
 
 _SERVICE = "/tensorflow.serving.PredictionService/"
+_MAX_NAMES, _MAX_NAME_CHARACTERS = 1000, 256  # of models that nobody may have heard of
 _COUNTED = ("Predict", "Classify", "Regress", "MultiInference")
 
 
@@ -28,24 +29,35 @@ failed."""
 
 def recorder(metrics: Metrics) -> Record:
     """What counts and logs the answer to one request."""
+    counted: set[str] = set()
+
+    def label(name: str, error: BaseException | None) -> str:
+        # Clients choose the name, and what is counted under it is kept for good.
+        too_much = len(counted) >= _MAX_NAMES or len(name) > _MAX_NAME_CHARACTERS
+        if error is not None and too_much and name not in counted:
+            return "(other)"
+        counted.add(name)
+        return name
 
     def record(call: Call, api: str, started: float, error: BaseException | None) -> None:
         status = "OK" if error is None else _status(error)
         latency_us = (time.perf_counter() - started) * 1e6
-        metrics.request(call.model_name, status, api, call.entrypoint, latency_us)
+        name = label(call.model_name, error)
+        metrics.request(name, status, api, call.entrypoint, latency_us)
         if logger.isEnabledFor(logging.INFO):
+            asked = call.model_name[:_MAX_NAME_CHARACTERS]
             fields = {
                 "request_id": call.request_id,
                 "api": api,
                 "entrypoint": call.entrypoint,
-                "model": call.model_name,
+                "model": asked,
                 "status": status,
                 "latency_us": round(latency_us),
             }
-            shown = (api, _one_line(call.model_name), status, fields["latency_us"])
-            message = "%s %s %s, %d µs" + (", %s" if call.request_id else "")
-            ids = (_one_line(call.request_id),) if call.request_id else ()
-            logger.info(message, *shown, *ids, extra={"fields": fields})
+            line = f"{api} {_one_line(asked)} {status}, {latency_us:.0f} µs"
+            if call.request_id:
+                line += f", {_one_line(call.request_id)}"
+            logger.info("%s", line, extra={"fields": fields})
 
     return record
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.server.calls import Call
 from serving.server.metrics import Metrics
+from serving.server.observe import recorder
+from serving.server.status import Code, RequestError
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -53,3 +56,21 @@ def test_the_names_dashboards_ask_for() -> None:
     assert [":tensorflow:serving:runtime_latency", "histogram"] in types
     assert [":tensorflow:serving:batching_session:queuing_latency", "histogram"] in types
     assert [":tensorflow:serving:model_warmup_latency", "histogram"] in types
+
+
+def test_names_that_clients_make_up_are_bounded() -> None:
+    """Those of models that answer are counted all the same."""
+    metrics = Metrics()
+    record = recorder(metrics)
+    unknown = RequestError(Code.NOT_FOUND, "no such model")
+    record(Call(model_name="x" * 100_000), "Predict", 0.0, unknown)
+    for number in range(5000):
+        record(Call(model_name=f"made-up-{number}"), "Predict", 0.0, unknown)
+    record(Call(model_name="real"), "Predict", 0.0, None)
+    record(Call(model_name="real"), "Predict", 0.0, unknown)
+    text = metrics.text().decode()
+    assert len(text) < 200_000
+    assert 'request_count{model_name="made-up-0",status="NOT_FOUND"} 1\n' in text
+    assert 'request_count{model_name="(other)",status="NOT_FOUND"} 4001\n' in text
+    assert 'request_count{model_name="real",status="OK"} 1\n' in text
+    assert 'request_count{model_name="real",status="NOT_FOUND"} 1\n' in text
