@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving.client import Client
@@ -18,8 +19,27 @@ from tfx_pipeline.errors import ServingError
 
 _RUNNING = re.compile(rb"Running gRPC ModelServer at [^\s]*:(\d+)")
 _OUR_SERVER = [sys.executable, "-m", "serving.server.main", "--bind_address=127.0.0.1"]
+# `-I -S`: nothing but the standard library is looked for, which makes it start in 15 ms.
+_GUARD = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py"))]
+_PORT_TAKEN = re.compile(r"address already in use|cannot listen on port|failed to bind", re.I)
+_PORTS_TRIED = 3
 _TAIL_LINES = 15
 _STOP_S = 12.0  # a little over the server's own grace
+
+
+@dataclass(frozen=True)
+class ServerProcess:
+    """A server that listens.
+
+    Attributes:
+        address: Where it answers gRPC, `127.0.0.1:<port>`.
+        process: The process.
+        log: The file that its standard output and standard error go to.
+    """
+
+    address: str
+    process: subprocess.Popen[bytes]
+    log: Path
 
 
 @contextmanager
@@ -31,10 +51,7 @@ def model_server_process(
     log_file: str | Path | None = None,
     ready_timeout_s: float = 60.0,
 ) -> Iterator[str]:
-    """Starts a server, waits until it answers, and stops it at the end whatever happens.
-
-    The server also ends when this process is killed. (The real binary does not watch its parent:
-    it outlives a `kill -9` of this process, and it listens on every interface.)
+    """Starts a server on one model, waits until it answers, and stops it whatever happens.
 
     Args:
         model_name: The name that requests use.
@@ -50,29 +67,83 @@ def model_server_process(
     Raises:
         ServingError: The server died or did not become ready; carries the end of its log.
     """
+    flags = [f"--model_name={model_name}", f"--model_base_path={Path(model_base_path).absolute()}"]
+    deadline = time.monotonic() + ready_timeout_s
+    with server_process(
+        flags, port=port, binary=binary, log_file=log_file, ready_timeout_s=ready_timeout_s
+    ) as server:
+        try:
+            with Client(server.address) as client:
+                client.wait_ready(model_name, max(0.1, deadline - time.monotonic()))
+        except ServingError as error:
+            raise _not_ready(error.headline, server.log) from error
+        yield server.address
+
+
+@contextmanager
+def server_process(
+    flags: Sequence[str],
+    *,
+    port: int = 0,
+    binary: str | Path | None = None,
+    log_file: str | Path | None = None,
+    ready_timeout_s: float = 60.0,
+    stop_timeout_s: float = _STOP_S,
+) -> Iterator[ServerProcess]:
+    """Starts a server with these flags, waits until it listens, and stops it whatever happens.
+
+    The server also ends when this process is killed. (The real binary listens on every interface.)
+
+    Args:
+        flags: The server's, without `--port`.
+        port: TCP port; 0 takes a free one, and another when somebody else was quicker.
+        binary: A `tensorflow_model_server` to run instead of our own server.
+        log_file: Where the server's log goes; None keeps it only until the end.
+        ready_timeout_s: How long it may take until it listens.
+        stop_timeout_s: How long it may take to stop before it is killed.
+
+    Raises:
+        ServingError: The server died or did not listen in time; carries the end of its log.
+    """
     with tempfile.TemporaryDirectory(prefix="assay-serving-") as folder:
         log = Path(log_file) if log_file else Path(folder) / "server.log"
-        if binary is not None and port == 0:
-            port = _free_port()
-        command = [
-            *([str(binary)] if binary else _OUR_SERVER),
-            f"--port={port}",
-            f"--model_name={model_name}",
-            f"--model_base_path={Path(model_base_path).absolute()}",
-        ]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                # Our server stops when this pipe closes, which the kernel sees to if we die.
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=_environment(),
-            )
+        tries = _PORTS_TRIED if port == 0 else 1
+        while True:
+            tries -= 1
+            process = _start(flags, port, binary, log)
+            try:
+                address = _wait_until_listening(process, log, ready_timeout_s)
+            except ServingError:
+                _stop(process, stop_timeout_s)
+                if tries and _PORT_TAKEN.search(log.read_text(errors="replace")):
+                    continue
+                raise
+            except BaseException:
+                _stop(process, stop_timeout_s)
+                raise
+            break
         try:
-            yield _wait_until_ready(process, model_name, log, ready_timeout_s)
+            yield ServerProcess(address, process, log)
         finally:
-            _stop(process)
+            _stop(process, stop_timeout_s)
+
+
+def _start(
+    flags: Sequence[str], port: int, binary: str | Path | None, log: Path
+) -> subprocess.Popen[bytes]:
+    if binary is not None and port == 0:  # The real one has no flag for a free port.
+        port = _free_port()
+    command = [*_GUARD, str(binary)] if binary else _OUR_SERVER
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [*command, f"--port={port}", *flags],
+            # Our server, and the guard of another, stop when this pipe closes, which the kernel
+            # sees to if we die.
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+        )
 
 
 def _environment() -> dict[str, str]:
@@ -86,23 +157,14 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _wait_until_ready(
-    process: subprocess.Popen[bytes], model_name: str, log: Path, timeout_s: float
-) -> str:
+def _wait_until_listening(process: subprocess.Popen[bytes], log: Path, timeout_s: float) -> str:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
+        listening = _RUNNING.search(log.read_bytes())
         if process.poll() is not None:
             raise _not_ready(f"the model server ended with code {process.returncode}", log)
-        listening = _RUNNING.search(log.read_bytes())
         if listening:
-            address = f"127.0.0.1:{int(listening[1])}"
-            left = max(0.1, deadline - time.monotonic())
-            try:
-                with Client(address) as client:
-                    client.wait_ready(model_name, left)
-            except ServingError as error:
-                raise _not_ready(error.headline, log) from error
-            return address
+            return f"127.0.0.1:{int(listening[1])}"
         time.sleep(0.02)
     raise _not_ready(f"the model server was not ready within {timeout_s:g} s", log)
 
@@ -113,11 +175,11 @@ def _not_ready(headline: str, log: Path) -> ServingError:
     return ServingError(headline, hint=f"The end of its log:\n{tail}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], timeout_s: float) -> None:
     with suppress(ProcessLookupError):
         process.terminate()
     try:
-        process.wait(_STOP_S)
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -76,27 +76,38 @@ def summarise(task: Task, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> 
 # positives], then the histogram of the positives and that of the negatives.
 def _summarise_binary(label: Array, prediction: Array) -> Array:
     p = prediction.reshape(-1)
+    bucket = buckets(p)
+    positives = np.bincount(bucket[label == 1], minlength=_BUCKETS)
+    negatives = np.bincount(bucket[label != 1], minlength=_BUCKETS)
+    return np.concatenate([binary_terms(label, p).sum(axis=1), positives, negatives])
+
+
+def binary_terms(label: Array, p: Array) -> Array:
+    """What each row [n] adds to the sums of a binary summary: [7, n]."""
     if not np.isin(label, (0.0, 1.0)).all():
         p = np.full_like(p, np.nan)  # A label that is neither class makes every metric NaN.
     clipped = np.clip(p, _EPSILON, 1 - _EPSILON)
     loss = -np.where(label == 1, np.log(clipped), np.log1p(-clipped))
     predicted = p > 0.5
-    sums = [
-        len(label),
-        label.sum(),
-        p.sum(),
-        loss.sum(),
-        (predicted == (label == 1)).sum(),
-        (predicted & (label == 1)).sum(),
-        predicted.sum(),
+    positive = label == 1
+    terms = [
+        np.ones_like(p),
+        label,
+        p,
+        loss,
+        predicted == positive,
+        predicted & positive,
+        predicted,
     ]
+    return np.stack(terms).astype(np.float64)
+
+
+def buckets(p: Array) -> npt.NDArray[np.int64]:
+    """The bucket of each probability, ascending with it; 0 for NaN."""
     with np.errstate(divide="ignore", invalid="ignore"):
         log_odds = np.log(p) - np.log1p(-p)
     scaled = (np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS) / _MAX_LOG_ODDS + 1) / 2
-    bucket = np.nan_to_num(scaled * (_BUCKETS - 1)).astype(np.int64)
-    positives = np.bincount(bucket[label == 1], minlength=_BUCKETS)
-    negatives = np.bincount(bucket[label != 1], minlength=_BUCKETS)
-    return np.concatenate([np.array(sums, np.float64), positives, negatives])
+    return np.nan_to_num(scaled * (_BUCKETS - 1)).astype(np.int64)
 
 
 def _binary_metrics(summary: Array) -> dict[str, float]:
@@ -121,6 +132,12 @@ def _binary_metrics(summary: Array) -> dict[str, float]:
 
 # Multiclass: [rows, correct, log loss].
 def _summarise_multiclass(label: Array, prediction: Array) -> Array:
+    terms: Array = multiclass_terms(label, prediction).sum(axis=1)
+    return terms
+
+
+def multiclass_terms(label: Array, prediction: Array) -> Array:
+    """What each row [n, classes] adds to a multiclass summary: [3, n]."""
     known = (label >= 0) & (label < prediction.shape[1]) & (label == np.floor(label))
     ids = np.where(known, label, 0).astype(np.int64)
     chosen = np.where(known, prediction[np.arange(len(ids)), ids], np.nan)
@@ -128,7 +145,7 @@ def _summarise_multiclass(label: Array, prediction: Array) -> Array:
     probability = np.clip(chosen / prediction.sum(axis=1), _EPSILON, 1 - _EPSILON)
     finite = np.isfinite(prediction).all(axis=1)
     correct = np.where(finite & known, prediction.argmax(axis=1) == ids, np.nan)
-    return np.array([len(label), correct.sum(), -np.log(probability).sum()], np.float64)
+    return np.stack([np.ones(len(ids)), correct, -np.log(probability)]).astype(np.float64)
 
 
 def _multiclass_metrics(summary: Array) -> dict[str, float]:
