@@ -156,7 +156,7 @@ def model_server(settings: Settings, log_file: Path | None = None) -> Iterator[M
             flags,
             binary=binary or None,
             log_file=log_file,
-            ready_timeout_s=settings.load_timeout_s,
+            ready_timeout_s=settings.start_timeout_s,
             stop_timeout_s=_STOP_S,
         ) as server:
             yield ModelServer(server, folder, settings, is_ours=not binary)

@@ -12,7 +12,8 @@ class Settings:
     Attributes:
         binary: The model server: a path, `""` for our own, None for the `tensorflow_model_server`
             on the PATH where there is one, else our own.
-        load_timeout_s: How long the server may take to start, and to load a model.
+        start_timeout_s: How long the server may take to start.
+        load_timeout_s: How long it may take to load a model.
         request_timeout_s: How long it may take to answer one request.
         replay_batch: Rows a request when all held-out rows are asked for.
         pairs: How often parent and candidate are measured in turn.
@@ -30,6 +31,7 @@ class Settings:
     """
 
     binary: str | None = None
+    start_timeout_s: float = 60.0
     load_timeout_s: float = 60.0
     request_timeout_s: float = 20.0
     replay_batch: int = 512

@@ -1,0 +1,179 @@
+"""A trained model with real transform graph and examples, its faulty relatives, and a server."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.trainer.conftest import Transformed, config_of, rows, serialize, transform
+from tfx_pipeline.gates.serving.rows import HeldOut, held_out
+from tfx_pipeline.gates.serving.servers import ModelServer, model_server
+from tfx_pipeline.gates.serving.settings import Settings
+from tfx_pipeline.gates.serving.skew import Trained
+from transform.config import storage_types
+
+SPLITS = {"train": 300, "val": 120, "eval": 400}
+QUICK = Settings(
+    binary="",
+    pairs=3,
+    block_s=0.03,
+    rate_trial_s=0.03,
+    resamples=60,
+    skew_rows=100,
+)
+Export = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class World:
+    """One data set, transformed by TFT, with raw examples beside the transformed ones."""
+
+    transformed: Transformed
+    raw: Path
+    keras_model: Path
+    float_model: Path
+
+    @property
+    def trained(self) -> Trained:
+        return Trained(
+            self.keras_model,
+            Path(self.transformed.graph),
+            self.raw,
+            self.transformed.folder,
+            self.transformed.config,
+        )
+
+    def rows(self, *slices: list[str]) -> HeldOut:
+        return held_out(self.raw / "Split-eval", self.float_model, slices)
+
+
+def build(world_config: Any, graph: str, *, sign: float = 1.0, loops: int = 0) -> Any:
+    """A Keras model with weights that fit the data; `loops` products of matrices for nothing."""
+    import tensorflow_transform as tft
+    import tf_keras
+
+    from transform.layout import layout
+
+    specs = layout(world_config, tft.TFTransformOutput(graph))
+    inputs = {}
+    for spec in specs:
+        dtype = "int64" if spec.kind in ("ids", "bag") else "float32"
+        inputs[spec.name] = tf_keras.Input(spec.shape, name=spec.name, dtype=dtype)
+        if spec.weights:
+            inputs[spec.weights] = tf_keras.Input(spec.shape, name=spec.weights)
+    score = inputs["size_xf"]
+    for _ in range(loops):
+        score = tf_keras.layers.Lambda(_waste)(score)
+    shop = next(spec for spec in specs if spec.kind == "ids")
+    weights = np.random.default_rng(5).normal(0, 0.3, (shop.size, 1)).astype(np.float32)
+    by_shop = tf_keras.layers.Embedding(shop.size, 1)(inputs[shop.name])
+    both = tf_keras.layers.Add()([score, tf_keras.layers.Flatten()(by_shop)])
+    output = tf_keras.layers.Dense(1, "sigmoid")(both)
+    model = tf_keras.Model(inputs, output)
+    embedding = next(x for x in model.layers if isinstance(x, tf_keras.layers.Embedding))
+    embedding.set_weights([weights])
+    model.layers[-1].set_weights([np.full((1, 1), 2.0 * sign, np.float32), np.zeros(1, np.float32)])
+    return model
+
+
+def _waste(score: Any) -> Any:
+    import tensorflow as tf
+
+    square = tf.ones([700, 700]) * tf.reduce_mean(score)
+    return score + 0.0 * tf.reduce_mean(tf.matmul(square, square))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    from trainer.export import save_keras
+
+    folder = tmp_path_factory.mktemp("world")
+    config = config_of({"column": "sold", "task": "binary", "classes": ["no", "yes"]})
+    raw = {split: rows(count, seed) for seed, (split, count) in enumerate(SPLITS.items())}
+    made = transform(folder / "transformed", config, raw)
+    _write_raw(folder / "raw", made)
+    keras_model = folder / "keras_model.h5"
+    model = build(config, made.graph)
+    save_keras(model, str(keras_model))
+    _export(model, made, folder / "float")
+    return World(made, folder / "raw", keras_model, folder / "float")
+
+
+@pytest.fixture(scope="session")
+def export(world: World, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """Exports a relative of the float model, once a session for each."""
+    root = tmp_path_factory.mktemp("relatives")
+
+    def make(name: str, *, fault: str = "", **changes: Any) -> Path:
+        folder = root / name
+        if folder.exists():
+            return folder
+        if changes:
+            model = build(world.transformed.config, world.transformed.graph, **changes)
+            _export(model, world.transformed, folder)
+        else:
+            shutil.copytree(world.float_model, folder)
+        if fault:
+            (folder / f"fault_{fault}").touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def skewed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The float model with another transform graph: `size` was scaled by other rows' moments."""
+    folder = tmp_path_factory.mktemp("skewed")
+    columns = rows(SPLITS["train"], 0)
+    columns["size"] = columns["size"] * 1.1
+    config = world.transformed.config
+    made = transform(folder / "transformed", config, {"train": columns})
+    _export(build(config, world.transformed.graph), made, folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ModelServer]:
+    """A server of ours, which every test may tell to serve other models."""
+    with model_server(QUICK) as running:
+        yield running
+
+
+@pytest.fixture
+def faulty_settings(tmp_path: Path) -> Settings:
+    """Settings whose model server is the failing one."""
+    script = Path(__file__).with_name("failing_server.py")
+    binary = tmp_path / "tensorflow_model_server"
+    binary.write_text(f'#!/bin/sh\nexec {sys.executable} {script} --grpc_front=h2 "$@"\n')
+    binary.chmod(0o755)
+    return replace(QUICK, binary=str(binary), request_timeout_s=3.0)
+
+
+def _export(model: Any, made: Transformed, folder: Path) -> None:
+    import tensorflow_transform as tft
+
+    from trainer.export import export
+    from transform.layout import layout
+
+    output = tft.TFTransformOutput(made.graph)
+    export(model, output, layout(made.config, output), made.config, str(folder))
+
+
+def _write_raw(folder: Path, made: Transformed) -> None:
+    import tensorflow as tf
+
+    types = storage_types(made.config)
+    for split, columns in made.raw.items():
+        path = folder / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"
+        path.parent.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+            for row in range(SPLITS[split]):
+                values = {name: columns[name][row] for name in types}
+                writer.write(serialize(values, types))
