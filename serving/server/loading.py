@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from serving.server import config_files, saved_model
+from serving.server import config_files, paired, saved_model
 from serving.server.batch_threads import BatchThreads
 from serving.server.batching import BatchedModel, BatchRun
 from serving.server.batching_parameters import (
@@ -78,6 +78,8 @@ class Loader:
             from serving.server import tflite  # LiteRT's import is for who has such a model
 
             return tflite.load(path)
+        if self._options.prefer_core and paired.is_pair(path):
+            return paired.load(path, self._load_options)
         return saved_model.load(path, self._load_options)
 
     def _warm_up(self, model: Servable, path: Path) -> None:

@@ -81,6 +81,11 @@ class ServerOptions:
     enable_profiler: bool = _flag(
         False, "answer tensorflow.ProfilerService: traces, in the folder that the client names"
     )
+    prefer_core: bool = _flag(
+        True,
+        "run assets.extra/core.tflite of a version where there is one, not the SavedModel's graph",
+        ours=True,
+    )
     bind_address: str = _flag(
         "0.0.0.0", "IP address to listen on; 127.0.0.1 answers this machine only", ours=True
     )

@@ -27,6 +27,7 @@ _SMALL_GRAPH = 2000  # ops: below, changing threads takes longer than ops side b
 _MAX_CALLABLES = 64  # one for each set of outputs asked for; the client chooses the sets
 
 _Call = Callable[..., Sequence[Any]]
+_Bound = Callable[[Mapping[str, np.ndarray[Any, Any]]], dict[str, np.ndarray[Any, Any]]]
 
 
 class SavedModel:
@@ -111,6 +112,23 @@ class SavedModel:
             {alias: _as_array(values[name]) for alias, name in aliases.items()}
             for aliases in wanted.values()
         ]
+
+    def bind(self, signature: str, outputs: Sequence[str]) -> _Bound:
+        """`run` of one signature and these outputs, with all that can be looked up beforehand."""
+        definition = self.signatures[signature]
+        aliases = _feed_order(definition)
+        dtypes = [definition.inputs[alias].dtype for alias in aliases]
+        names = [definition.outputs[alias].name for alias in outputs]
+        call = self._callable((signature,), tuple(names))
+
+        def run(inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+            feeds = [inputs[alias] for alias in aliases]
+            for index, array in enumerate(feeds):
+                _check_dtype(index, dtypes[index], array)
+            values = _fetch(call, feeds, names).values()
+            return {alias: _as_array(value) for alias, value in zip(outputs, values, strict=True)}
+
+        return run
 
     def prepare(self, signature: str) -> None:
         """Builds the callable for all outputs of a signature, so that no request pays for it."""
