@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import tf_keras
 
 SIGNATURE_FILE = os.path.join("assets.extra", "assay_signature.json")
+CORE_SIGNATURES = ("core_inputs", "core_answer")
 _KINDS = {tf.float32: "float", tf.int64: "int", tf.string: "bytes"}
 _EXAMPLES = [tf.TensorSpec([None], tf.string, name="examples")]
 
@@ -33,6 +34,9 @@ def export(
     layout: Sequence[FeatureSpec],
     config: TransformConfig,
     folder: str,
+    *,
+    core_signatures: bool = False,
+    extra: Mapping[str, bytes] | None = None,
 ) -> None:
     """Writes the SavedModel, under another name first, and renames it when it is whole.
 
@@ -42,12 +46,18 @@ def export(
     `label_xf`; TFMA reads the label from it. `assets.extra/assay_signature.json` describes the
     columns of a request.
 
+    With `core_signatures` what stands before and behind the model can be run without it:
+    `core_inputs(examples)` gives the model's inputs by name, `core_answer(predictions)` makes
+    of its predictions what `serving_default` gives.
+
     Args:
         model: From model inputs to predictions.
         tft_output: The transform graph.
         layout: The model's features.
         config: Features and label.
         folder: Final folder; one that exists is replaced.
+        core_signatures: Whether to add these two.
+        extra: More files for `assets.extra`, by name.
 
     Raises:
         StorageError: The folder cannot be written.
@@ -60,10 +70,11 @@ def export(
     with write_errors(folder):
         _remove(unfinished)
         signatures = _signatures(module, model, tft_output, layout, config, request)
+        if not core_signatures:
+            signatures = {name: f for name, f in signatures.items() if name not in CORE_SIGNATURES}
         tf.saved_model.save(module, unfinished, signatures=signatures)
-        tf.io.gfile.makedirs(os.path.join(unfinished, os.path.dirname(SIGNATURE_FILE)))
-        with tf.io.gfile.GFile(os.path.join(unfinished, SIGNATURE_FILE), "w") as file:
-            file.write(json.dumps(describe(request, config), indent=2))
+        description = json.dumps(describe(request, config), indent=2).encode()
+        _write_extra(unfinished, {os.path.basename(SIGNATURE_FILE): description, **(extra or {})})
         _remove(folder)
         tf.io.gfile.rename(unfinished, folder)
 
@@ -152,13 +163,21 @@ def _signatures(
     module.model_variables = model.variables
     module.transform_graph = [v for v in vars(transform).values() if isinstance(v, Trackable)]
     labelled = labelled_spec(tft_output.raw_feature_spec(), config)
+    predictions = tf.TensorSpec(model.output_shape, tf.float32, "predictions")
+
+    @tf.function(input_signature=_EXAMPLES, autograph=False)
+    def core_inputs(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        raw = tf.io.parse_example(examples, request)
+        inputs = model_inputs(transform.apply_transform_model(raw), layout)
+        return {name: inputs[name] for name in model.input_names}
+
+    @tf.function(input_signature=[predictions], autograph=False)
+    def core_answer(predictions: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(predictions, config.label)
 
     @tf.function(input_signature=_EXAMPLES, autograph=False)
     def serving_default(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        raw = tf.io.parse_example(examples, request)
-        inputs = model_inputs(transform.apply_transform_model(raw), layout)
-        wanted = {name: inputs[name] for name in model.input_names}
-        return answer(model(wanted, training=False), config.label)
+        return answer(model(core_inputs(examples), training=False), config.label)
 
     @tf.function(input_signature=_EXAMPLES, autograph=False)
     def transform_features(examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -166,7 +185,20 @@ def _signatures(
         transformed = transform.apply_transform_model(raw)
         return model_inputs(transformed, layout) | {LABEL: transformed[LABEL]}
 
-    return {"serving_default": serving_default, "transform_features": transform_features}
+    return {
+        "serving_default": serving_default,
+        "transform_features": transform_features,
+        "core_inputs": core_inputs,
+        "core_answer": core_answer,
+    }
+
+
+def _write_extra(folder: str, files: Mapping[str, bytes]) -> None:
+    tf.io.gfile.makedirs(os.path.join(folder, os.path.dirname(SIGNATURE_FILE)))
+    for name, content in files.items():
+        path = os.path.join(folder, os.path.dirname(SIGNATURE_FILE), name)
+        with tf.io.gfile.GFile(path, "wb") as file:
+            file.write(content)
 
 
 def _optional(spec: Any) -> Any:
