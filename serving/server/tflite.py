@@ -120,10 +120,12 @@ class _Interpreter:
         }
         self.signatures = {name: _signature(*side) for name, side in sides.items()}
         self._runners = runners if len(runners) > 1 else {}
+        del runners
         ((inputs, outputs), *_) = sides.values()
         self._inputs = [(alias, tensor["index"]) for alias, tensor in inputs.items()]
         self._outputs = [(alias, tensor["index"]) for alias, tensor in outputs.items()]
-        self._shapes: list[tuple[int, ...]] = []
+        if not self._runners:
+            self._interpreter.allocate_tensors()
 
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray[Any, Any]]
@@ -132,20 +134,23 @@ class _Interpreter:
             # Copies, for the arrays are views of memory that the next run writes to.
             found = self._runners[signature](**inputs)
             return {alias: np.array(value) for alias, value in found.items()}
-        # What a runner does, but for its memory, which is kept while the shapes are the same: a
-        # quarter of the time for one row.
+        # What a runner does, but the memory is kept while the shapes are the same: for one row a
+        # quarter of the time. LiteRT itself compares the shapes.
         interpreter = self._interpreter
-        shapes = [inputs[alias].shape for alias, _ in self._inputs]
-        if shapes != self._shapes:
-            self._shapes = []
-            for (_, index), shape in zip(self._inputs, shapes, strict=True):
-                interpreter.resize_tensor_input(index, shape)
+        try:
+            self._feed(inputs)
+        except ValueError:
+            for alias, index in self._inputs:
+                interpreter.resize_tensor_input(index, inputs[alias].shape)
             interpreter.allocate_tensors()
-            self._shapes = shapes
-        for alias, index in self._inputs:
-            interpreter.set_tensor(index, inputs[alias])
+            self._feed(inputs)
         interpreter.invoke()
         return {alias: interpreter.get_tensor(index) for alias, index in self._outputs}
+
+    def _feed(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        set_tensor = self._interpreter.set_tensor
+        for alias, index in self._inputs:
+            set_tensor(index, inputs[alias])
 
 
 def _check_shape(alias: str, array: np.ndarray[Any, Any], expected: TensorInfo) -> None:
@@ -160,7 +165,7 @@ def _check_shape(alias: str, array: np.ndarray[Any, Any], expected: TensorInfo) 
 
 
 def _by_name(details: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    return {str(tensor["name"]).partition(":")[0]: tensor for tensor in details}
+    return {str(tensor["name"]).removesuffix(":0"): tensor for tensor in details}
 
 
 def _signature(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving.server.status import RequestError
-from serving.server.tflite import load
+from serving.server.tflite import TfliteModel, load
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +69,70 @@ def test_what_does_not_fit_is_refused(version: Path, tmp_path: Path) -> None:
     (tmp_path / "model.tflite").write_bytes(b"damaged")
     with pytest.raises(RequestError, match=r"model\.tflite"):
         load(tmp_path)
+
+
+def test_several_signatures_and_none(tmp_path: Path, version: Path) -> None:
+    import tensorflow as tf
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    class Two(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def double(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": 2.0 * x}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def triple(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": 3.0 * x}
+
+    two = Two()
+    signatures = {"double": two.double, "triple": two.triple}
+    tf.saved_model.save(two, str(tmp_path / "two"), signatures=signatures)
+    content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "two")).convert()
+    (tmp_path / "model.tflite").write_bytes(content)
+    model = load(tmp_path)
+    for rows in (1, 3):
+        x = np.arange(rows, dtype=np.float32)
+        for signature, factor in (("double", 2), ("triple", 3)):
+            np.testing.assert_array_equal(model.run(signature, {"x": x}, ["y"])["y"], factor * x)
+    model.close()
+
+    parsed = flatbuffer_utils.convert_bytearray_to_object((version / "model.tflite").read_bytes())
+    parsed.signatureDefs = None
+    unsigned = flatbuffer_utils.convert_object_to_bytearray(parsed)
+    (tmp_path / "model.tflite").write_bytes(unsigned)
+    model = load(tmp_path)
+    (name,) = model.signatures["serving_default"].inputs
+    for rows in (2, 1):
+        x = np.ones((rows, 3), np.float32)
+        found = model.run(
+            "serving_default", {name: x}, list(model.signatures["serving_default"].outputs)
+        )
+        assert sorted(value.ravel()[0] for value in found.values()) == [3.0, 3.0]
+    model.close()
+
+
+def test_a_refused_request_does_not_spoil_the_next() -> None:
+    import tensorflow as tf
+
+    class Sum(tf.Module):
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, 2], tf.float32, name="a"),
+                tf.TensorSpec([None, 2], tf.float32, name="b"),
+            ]
+        )
+        def sum(self, a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": tf.concat([a, b], axis=1)}
+
+    module = Sum()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [module.sum.get_concrete_function()], module
+    )
+    model = TfliteModel(converter.convert())
+    one, two = np.ones((1, 2), np.float32), np.ones((2, 2), np.float32)
+    assert model.run("serving_default", {"a": two, "b": two}, ["y"])["y"].shape == (2, 4)
+    with pytest.raises(RequestError):
+        model.run("serving_default", {"a": two, "b": np.ones((3, 2), np.float32)}, ["y"])
+    assert model.run("serving_default", {"a": one, "b": one}, ["y"])["y"].tolist() == [[1.0] * 4]
+    assert model.run("serving_default", {"a": two, "b": two}, ["y"])["y"].shape == (2, 4)
+    model.close()
