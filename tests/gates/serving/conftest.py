@@ -141,7 +141,7 @@ def skewed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ModelServer]:
-    """A server of ours, which every test may tell to serve other models."""
+    """A server of ours, which every test may tell to load more models."""
     with model_server(QUICK) as running:
         yield running
 

@@ -40,9 +40,9 @@ def served_bytes(folder: Path, *, runs_core: bool) -> int:
 def resident_bytes(pid: int) -> int:
     """Resident memory of a process.
 
-    A model's share is the difference after its load to before it. The server has by then loaded
-    and run another model, so that what TensorFlow allocates once is not laid at this one's door,
-    and has given back what the last one held.
+    A model's share is what it grows by from before its load to after a first request. The server
+    has by then loaded and asked another model, so that what TensorFlow allocates once is not laid
+    at this one's door, and has unloaded none, whose memory this one would be given.
     """
     return int(psutil.Process(pid).memory_info().rss)
 

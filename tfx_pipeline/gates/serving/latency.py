@@ -32,7 +32,7 @@ SIGNATURE = "serving_default"
 _QUANTILES = (50.0, 95.0, 99.0)
 _LEAST_REQUESTS = 20  # of a block, for what is too slow for `block_s`
 _LONGEST_BLOCK_S = 2.0
-_LARGE_SHARE = 0.5  # a block of larger requests takes this share of the time
+_LARGE_SHARE = 0.4  # a block of larger requests takes this share of the time
 _BISECTIONS = 3
 _TRIALS = 2
 

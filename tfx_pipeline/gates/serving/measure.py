@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
-_WARM, _AGAIN = "assay_warm_up", "assay_warm_up_again"
-"""The float parent under other names, loaded and asked before anything is measured."""
+_WARM = "assay_warm_up"
+"""The float parent under another name, loaded and asked before anything is measured."""
 _WARM_ROWS = 512
 _MB = 1e6
 _ENDING_S = 0.3
@@ -119,6 +119,9 @@ def _one(
 ) -> Measured:
     """One candidate; adds its predictions to `answers` where there are any."""
     server = servers.get()
+    if len(server.models) > 1 and footprint.resident_bytes(server.pid) > gate.settings.memory_bytes:
+        servers.drop()
+        server = servers.get()
     try:
         measured, answers_of = _served(server, name, folder, gate)
     except Exception as error:
@@ -134,28 +137,20 @@ def _one(
 
 def _served(server: ModelServer, name: str, folder: Path, gate: _Gate) -> tuple[Measured, Array]:
     settings, rows = gate.settings, gate.rows
-    base: dict[str, Path] = {}
-    if gate.parent is not None:
-        base = {_WARM if name == FLOAT else FLOAT: gate.parent}
+    parent = _WARM if name == FLOAT else FLOAT
     with server.client() as client:
-        if not server.is_warm and gate.parent is not None:
-            # Loaded, asked and unloaded once: so every candidate finds the process in one state.
-            server.serve({**base, _AGAIN: gate.parent})
-            replay(client, _AGAIN, rows.serialized[:_WARM_ROWS], settings.replay_batch)
-            server.is_warm = True
-        server.serve(base)
-        for other in base:
-            replay(client, other, rows.serialized[:_WARM_ROWS], settings.replay_batch)
+        if gate.parent is not None and parent not in server.models:
+            server.load(parent, gate.parent)
+            replay(client, parent, rows.serialized[:_WARM_ROWS], settings.replay_batch)
         before = footprint.resident_bytes(server.pid)
-        seconds = server.serve({**base, name: folder})
+        seconds = server.load(name, folder)
         replay(client, name, rows.serialized[: settings.large_batch], settings.large_batch)
         grown = footprint.resident_bytes(server.pid) - before
         predictions = replay(client, name, rows.serialized, settings.replay_batch)
         measures.summarise(gate.task, rows.labels[:1], predictions[:1])  # Is it of the task?
-        has_parent = gate.parent is not None
-        parent = FLOAT if has_parent else name
-        speed = latency(client, name, parent, rows.serialized, settings)
-    if not has_parent:
+        beside = FLOAT if gate.parent is not None else name
+        speed = latency(client, name, beside, rows.serialized, settings)
+    if gate.parent is None:
         speed = replace(speed, p50_ratio=math.nan, p99_ratio=math.nan, batch_ratio=math.nan)
     runs_core = server.is_ours and footprint.has_core(folder)
     measured = Measured(

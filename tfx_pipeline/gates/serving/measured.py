@@ -63,7 +63,9 @@ class Skew:
     in this process, the server.
 
     Attributes:
-        max_difference: Largest absolute difference of predictions between any two ways.
+        max_difference: Largest absolute difference of predictions between any two ways, or of a
+            transformed feature (relative to it where it is over 1) where one differs by more than
+            the tolerance; NaN where nothing could be compared, as `detail` says.
         tolerance: What was allowed.
         between: The two ways that differ most.
         row: The row where they do, counted in the held-out rows; None: they do not.
@@ -92,7 +94,8 @@ class Measured:
         to_champion: The same to the champion; empty without one.
         latency: See `Latency`.
         load_seconds: From the request to load it until the server says AVAILABLE, cold.
-        memory_mb: What the server's resident memory grew by, in 10^6 bytes.
+        memory_mb: What the server's resident memory grew by from before the load to after the
+            first requests, in 10^6 bytes.
         disk_bytes: All files of its folder.
         gzip_bytes: The same, each gzipped.
         served_bytes: What this server reads of it: the core where it runs one, else the variables.

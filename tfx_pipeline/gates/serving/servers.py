@@ -6,7 +6,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,7 +23,6 @@ _RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 _COMMON_FLAGS = ("--max_num_load_retries=0",)
 # The real server looks at what it was told to load only when it looks at the file system.
 _OUR_FLAGS = ("--file_system_poll_wait_seconds=0", "--grpc_front=h2", "--drain_seconds=1")
-_UNLOAD_S = 10.0
 _STOP_S = 3.0
 _LONGEST_REASON = 300
 
@@ -34,7 +33,7 @@ class ModelServer:
     Attributes:
         address: Where it answers gRPC.
         is_ours: Whether it is Assay's own server.
-        is_warm: For the caller to note that it has loaded, asked and unloaded a model.
+        models: The names of those it serves.
     """
 
     def __init__(
@@ -42,11 +41,10 @@ class ModelServer:
     ) -> None:
         self.address = server.address
         self.is_ours = is_ours
-        self.is_warm = False
+        self.models: tuple[str, ...] = ()
         self._server = server
         self._folder = folder
         self._settings = settings
-        self._served: dict[str, Path] = {}
 
     @property
     def pid(self) -> int:
@@ -68,42 +66,41 @@ class ModelServer:
             return f"the model server was ended by {signal.Signals(-code).name}"
         return f"the model server ended with code {code}"
 
-    def serve(self, models: Mapping[str, Path]) -> float:
-        """Serves these models (name to SavedModel folder), and only these.
+    def load(self, name: str, path: Path) -> float:
+        """Serves one more model, beside those that it serves.
+
+        Nothing is ever unloaded: TensorFlow (with oneDNN) keeps the memory of an unloaded model
+        for the next one, whose own could then not be measured.
+
+        Args:
+            name: The name that requests use.
+            path: The SavedModel's folder.
 
         Returns:
-            Seconds from the request until those that are new were available.
+            Seconds from the request until it was available.
 
         Raises:
-            ServingError: One of them did not load, or not in time, or the server ended. What
-                the server does then is not known.
+            ServingError: It did not load, or not in time, or the server ended. What the server
+                does then is not known.
         """
-        new = [name for name in models if name not in self._served]
-        gone = [name for name in self._served if name not in models]
-        for name, path in models.items():
-            link = self._folder / name / "1"
-            link.parent.mkdir(exist_ok=True)
-            if not link.is_symlink():
-                link.symlink_to(path.absolute(), target_is_directory=True)
-        self._served = dict(models)
+        link = self._folder / name / "1"
+        link.parent.mkdir()
+        link.symlink_to(path.absolute(), target_is_directory=True)
+        self.models = (*self.models, name)
         started = time.monotonic()
-        self._reload(models)
+        self._reload()
         with self.client() as client:
-            for name in new:
-                self._check_available(client, name)
-            seconds = time.monotonic() - started
-            for name in gone:
-                _wait_unloaded(client, name)
-        return seconds
+            self._check_available(client, name)
+        return time.monotonic() - started
 
-    def _reload(self, models: Mapping[str, Path]) -> None:
+    def _reload(self) -> None:
         from tensorflow_serving.apis.model_management_pb2 import (
             ReloadConfigRequest,
             ReloadConfigResponse,
         )
 
         request = ReloadConfigRequest()
-        for name in models:
+        for name in self.models:
             request.config.model_config_list.config.add(
                 name=name, base_path=str(self._folder / name), model_platform="tensorflow"
             )
@@ -164,18 +161,6 @@ def model_server(settings: Settings, log_file: Path | None = None) -> Iterator[M
 
 def _one_line(text: object) -> str:
     return " ".join(str(text).split())[:_LONGEST_REASON]
-
-
-def _wait_unloaded(client: Client, name: str) -> None:
-    """Until what it held is free: the memory of the next one is measured against that."""
-    deadline = time.monotonic() + _UNLOAD_S
-    while time.monotonic() < deadline:
-        try:
-            if all(status.state == "END" for status in client.status(name)):
-                return
-        except RequestFailed:
-            return
-        time.sleep(0.01)
 
 
 class Servers:

@@ -15,6 +15,7 @@ class Settings:
         start_timeout_s: How long the server may take to start.
         load_timeout_s: How long it may take to load a model.
         request_timeout_s: How long it may take to answer one request.
+        memory_bytes: Resident memory beyond which a new server is started for the next candidate.
         replay_batch: Rows a request when all held-out rows are asked for.
         pairs: How often parent and candidate are measured in turn.
         block_s: Seconds of one-row requests in each such turn.
@@ -34,11 +35,12 @@ class Settings:
     start_timeout_s: float = 60.0
     load_timeout_s: float = 60.0
     request_timeout_s: float = 20.0
+    memory_bytes: int = 4_000_000_000
     replay_batch: int = 512
     pairs: int = 7
     block_s: float = 0.08
     large_batch: int = 32
-    rate_trial_s: float = 0.1
+    rate_trial_s: float = 0.08
     rate_connections: int = 8
     latency_budget_ms: float | None = None
     resamples: int = 500
