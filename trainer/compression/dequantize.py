@@ -110,7 +110,8 @@ def _layouts(values: Array, shape: tuple[int, ...]) -> list[Array]:
     if values.ndim == 2:
         ways.append(values.T)  # Dense: units first
     if values.ndim == 4:
-        ways.append(np.moveaxis(values, 0, -1))  # convolutions: filters first
+        filters_last = np.moveaxis(values, 0, -1)
+        ways += [filters_last, filters_last[0]]  # convolutions, and those in one dimension
     if values.ndim == 4 and values.shape[0] == 1 and values.size == np.prod(shape):
-        ways.append(values.reshape(shape))  # depthwise; convolutions in one dimension
+        ways.append(values.reshape(shape))  # depthwise
     return [way for way in ways if way.shape == shape]
