@@ -128,14 +128,20 @@ def export(world: World, tmp_path_factory: pytest.TempPathFactory) -> Export:
 
 
 @pytest.fixture(scope="session")
-def skewed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The float model with another transform graph: `size` was scaled by other rows' moments."""
-    folder = tmp_path_factory.mktemp("skewed")
+def other(world: World, tmp_path_factory: pytest.TempPathFactory) -> Transformed:
+    """The transform graph of other rows: their `size` has other moments."""
     columns = rows(SPLITS["train"], 0)
-    columns["size"] = columns["size"] * 1.1
+    columns["size"] = 1.1 * columns["size"]
     config = world.transformed.config
-    made = transform(folder / "transformed", config, {"train": columns})
-    _export(build(config, world.transformed.graph), made, folder / "model")
+    return transform(tmp_path_factory.mktemp("other") / "graph", config, {"train": columns})
+
+
+@pytest.fixture(scope="session")
+def skewed(world: World, other: Transformed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The float model behind another transform graph than it was trained with."""
+    folder = tmp_path_factory.mktemp("skewed")
+    model = build(world.transformed.config, world.transformed.graph)
+    _export(model, other, folder / "model")
     return folder / "model"
 
 

@@ -18,6 +18,7 @@ from tfx_pipeline.gates.serving.materialized import (
 )
 from tfx_pipeline.gates.serving.rows import sample
 
+pytestmark = pytest.mark.slow
 TOLERANCE = 1e-4
 
 

@@ -13,6 +13,8 @@ from tests.gates.serving.conftest import SPLITS, World
 from tfx_pipeline.errors import DataError
 from tfx_pipeline.gates.serving.rows import held_out, sample, slices_of
 
+pytestmark = pytest.mark.slow
+
 
 def _write(folder: Path, files: list[list[bytes]]) -> None:
     import tensorflow as tf

@@ -13,6 +13,7 @@ of the first way it has the features, which must be those of its own `transform_
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +196,8 @@ def _in_process(
         signature = model.signatures["serving_default"]
         examples = {alias: as_array(expected.serialized) for alias in signature.inputs}
         answers = {SAVED_MODEL: _predictions(model.run("serving_default", examples, [OUTPUT]))}
-        front = "core_inputs" if runs_core else "transform_features"
+        # What the model itself is given, where the SavedModel tells.
+        front = "core_inputs" if "core_inputs" in model.signatures else "transform_features"
         features = model.run(front, examples, list(model.signatures[front].outputs))
         if runs_core:
             answers[TRAINER] = _of_core(model, folder, expected.features)
@@ -210,9 +212,10 @@ def _of_core(model: Any, folder: Path, features: Features) -> Array:
 
     core = tflite.TfliteModel((folder / paired.CORE).read_bytes())
     try:
-        name, definition = next(iter(core.signatures.items()))
-        inputs = {alias: features[alias] for alias in definition.inputs}
-        predictions = core.run(name, inputs, [OUTPUT])
+        # The core's inputs may be called otherwise than the model's.
+        names = json.loads((folder / paired.DESCRIPTION).read_bytes())["inputs"]
+        inputs = {core_name: features[name] for name, core_name in names.items()}
+        predictions = core.run(next(iter(core.signatures)), inputs, [OUTPUT])
     finally:
         core.close()
     return _predictions(model.run("core_answer", predictions, [OUTPUT]))
