@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,7 @@ def server_process(
     log_file: str | Path | None = None,
     ready_timeout_s: float = 60.0,
     stop_timeout_s: float = _STOP_S,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[ServerProcess]:
     """Starts a server with these flags, waits until it listens, and stops it whatever happens.
 
@@ -101,6 +102,7 @@ def server_process(
         log_file: Where the server's log goes; None keeps it only until the end.
         ready_timeout_s: How long it may take until it listens.
         stop_timeout_s: How long it may take to stop before it is killed.
+        environment: Variables to set beside those of this process.
 
     Raises:
         ServingError: The server died or did not listen in time; carries the end of its log.
@@ -110,7 +112,7 @@ def server_process(
         tries = _PORTS_TRIED if port == 0 else 1
         while True:
             tries -= 1
-            process = _start(flags, port, binary, log)
+            process = _start(flags, port, binary, log, environment or {})
             try:
                 address = _wait_until_listening(process, log, ready_timeout_s)
             except ServingError:
@@ -129,7 +131,11 @@ def server_process(
 
 
 def _start(
-    flags: Sequence[str], port: int, binary: str | Path | None, log: Path
+    flags: Sequence[str],
+    port: int,
+    binary: str | Path | None,
+    log: Path,
+    environment: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
     if binary is not None and port == 0:  # The real one has no flag for a free port.
         port = _free_port()
@@ -142,7 +148,7 @@ def _start(
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env={**_environment(), **environment},
         )
 
 
