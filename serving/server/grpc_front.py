@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -22,6 +25,7 @@ logger = logging.getLogger("assay.serving")
 _MAX_DETAIL_CHARACTERS = 1500  # details travel in a header, which clients bound at 8 kB
 _FREE_PORT = {"port": 0, "rest_api_port": -1}
 _NO_DEADLINE_S = 1e9
+_SENDERS = 32  # streams whose clients do not read at the same time; more would hold up the others
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -180,7 +184,8 @@ class _Methods(grpc.GenericRpcHandler):
     """Finds the handler of a method, without any (de)serializer: bytes in, bytes out."""
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
-        self._methods = {name: _method(handler) for name, handler in handlers.items()}
+        senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="grpc-send")
+        self._methods = {name: _method(handler, senders) for name, handler in handlers.items()}
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -195,9 +200,36 @@ def _request_id(context: grpc.ServicerContext) -> str:
     return ""
 
 
-def _method(handler: Handler) -> grpc.RpcMethodHandler:
+class _Sender:
+    """Sends one stream's messages in order, without making who sends them wait for the client."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._sending = False
+        self._lock = threading.Lock()
+
+    def put(self, send: Callable[[], None]) -> None:
+        with self._lock:
+            self._waiting.append(send)
+            if self._sending:
+                return
+            self._sending = True
+        self._threads.submit(self._send)
+
+    def _send(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._sending = False
+                    return
+                send = self._waiting.popleft()
+            send()
+
+
+def _method(handler: Handler, senders: ThreadPoolExecutor) -> grpc.RpcMethodHandler:
     if getattr(handler, "streams", False):
-        return grpc.unary_stream_rpc_method_handler(_stream_with(handler))
+        return grpc.unary_stream_rpc_method_handler(_stream_with(handler, senders))
     return grpc.unary_unary_rpc_method_handler(_answer_with(handler))
 
 
@@ -213,13 +245,13 @@ def _answer_with(handler: Handler):  # type: ignore[no-untyped-def]  # grpc has 
     return answer
 
 
-def _stream_with(handler: Handler):  # type: ignore[no-untyped-def]
+def _stream_with(handler: Handler, senders: ThreadPoolExecutor):  # type: ignore[no-untyped-def]
     def answer(
         request: bytes, context: grpc.ServicerContext, send: Callable[[bytes | None], None]
     ) -> None:
-        def end(future: Future[bytes]) -> None:
-            if future.cancelled():
-                return
+        sender = _Sender(senders)
+
+        def finish(future: Future[bytes]) -> None:
             error = future.exception()
             if error is None:
                 send(future.result())
@@ -230,13 +262,15 @@ def _stream_with(handler: Handler):  # type: ignore[no-untyped-def]
             send(None)
 
         call = _call(context)
-        call.send = send
+        call.send = lambda message: sender.put(partial(send, message))
         try:
             stream = handler(request, call)
         except Exception as error:  # noqa: BLE001  # logged there
             context.abort(*_status(error))
         assert isinstance(stream, Future)
-        stream.add_done_callback(end)
+        stream.add_done_callback(
+            lambda future: None if future.cancelled() else sender.put(partial(finish, future))
+        )
         if not context.add_callback(stream.cancel):
             stream.cancel()
 

@@ -77,3 +77,15 @@ def test_open_streams_keep_no_thread(channel: grpc.Channel) -> None:
     assert channel.unary_unary("/test.Echo/Echo")(b"next", timeout=20) == b"next"
     for call in calls:
         call.cancel()
+
+
+def test_clients_that_do_not_read_hold_up_nobody(front, channel: grpc.Channel) -> None:
+    before = len(front.handlers.streams)
+    words = b" ".join([b"x" * 2**20] * 4)
+    calls = [stream(channel, words + b" wait") for _ in range(8)]  # of 8 threads
+    until(lambda: len(front.handlers.streams) == before + 8)
+    assert channel.unary_unary("/test.Echo/Echo")(b"next", timeout=10) == b"next"
+    assert [len(next(calls[0])) for _ in range(4)] == [2**20] * 4
+    for call in calls:
+        call.cancel()
+    until(lambda: all(one.cancelled() for one in front.handlers.streams[before:]))
