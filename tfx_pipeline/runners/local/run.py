@@ -206,7 +206,8 @@ def _end(
     record.ended = records.now()
     try:
         records.save(record, config.root)
-    except AssayError:
-        log.exception("the run's end could not be recorded")
+    except AssayError as failure:
+        # Outside of the run's log, so this is a line on the terminal: no traceback.
+        log.warning("the run's end could not be recorded: %s", failure.headline)
         if state == "complete":
             raise
