@@ -167,6 +167,14 @@ def all_batches(split: Split) -> tf.data.Dataset:
     return dataset.prefetch(2).with_options(_options())
 
 
+def first_rows(split: Split, count: int = 256) -> dict[str, np.ndarray]:
+    """The model inputs of the first rows, by name [count, ...]; fewer where there are no more."""
+    if split.held is not None:
+        return {name: values[:count] for name, values in split.held.features.items()}
+    features, _ = next(iter(all_batches(split)))
+    return {name: values.numpy()[:count] for name, values in features.items()}
+
+
 def label_moments(split: Split) -> tuple[float, float]:
     """Mean and standard deviation of the split's label, in float64."""
     import numpy as np

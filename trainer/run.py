@@ -83,6 +83,7 @@ def run_fn(fn_args: FnArgs) -> None:
     import tf_keras
 
     from trainer import export, fit, strategy
+    from trainer.input import first_rows
     from trainer.models import build
     from transform.layout import layout
 
@@ -99,7 +100,8 @@ def run_fn(fn_args: FnArgs) -> None:
     with _timed("build", seconds), scope.scope():
         tf_keras.utils.set_random_seed(config.train.seed)
         label = config.transform.label
-        model = build.build(features, config.model, config.train, label, scale, config.folder)
+        rows = first_rows(train_split) if config.model.builder else None
+        model = build.build(features, config.model, config.train, label, scale, config.folder, rows)
         fit.compile_model(model, config.train, label, scale)
     run_dir = fn_args.model_run_dir
     chief = strategy.is_chief(scope)

@@ -86,7 +86,7 @@ def test_several_problems_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("builder", "says"),
     [
-        ("nets.py:build", "imports Keras 3"),
+        ("nets.py:build", "nets.py:1 imports Keras 3, and line 2 tf_keras"),
         ("nets.py:biuld", "Did you mean 'build'"),
         ("net.py:build", "there is no file"),
         ("no_such_package.build", "there is no module"),
@@ -95,7 +95,8 @@ def test_several_problems_are_told_at_once(tmp_path: Path) -> None:
 def test_a_users_function_is_looked_at_before_anything_runs(
     tmp_path: Path, builder: str, says: str
 ) -> None:
-    (tmp_path / "nets.py").write_text("import keras\n\ndef build(features, config):\n    ...\n")
+    body = "def build(features, config):\n    ...\n"
+    (tmp_path / "nets.py").write_text(f"import keras\nimport tf_keras\n\n{body}")
     with pytest.raises(AssayError, match=says):
         lint(config(tmp_path, GOOD + GATE + f"model: {{builder: '{builder}'}}\n"))
 

@@ -157,6 +157,23 @@ def test_a_users_builder_may_take_the_weights_of_a_bag(tmp_path: Path) -> None:
     assert built(BINARY, config, tmp_path).input_names == ["words_weights_xf"]
 
 
+def test_a_users_model_of_keras_3_is_converted(tmp_path: Path) -> None:
+    import tf_keras
+
+    config = user_file(
+        tmp_path,
+        "import keras\n"
+        "def build_model(features, config):\n"
+        "    x = keras.Input((1,), name='age_xf')\n"
+        "    y = keras.layers.Dense(config.outputs, kernel_initializer='ones')(x)\n"
+        "    return keras.Model(x, y)",
+    )
+    model = built(NUMBER, config, tmp_path)
+    assert isinstance(model, tf_keras.Model)
+    assert model.input_names == ["age_xf"]
+    np.testing.assert_allclose(model({"age_xf": np.array([[2.0]])}), [[1000.0 + 2 * 50.0]])
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -165,8 +182,9 @@ def test_a_users_builder_may_take_the_weights_of_a_bag(tmp_path: Path) -> None:
         (
             "import keras\n"
             "def build_model(features, config):\n"
-            "    return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])",
-            "Keras 3 model",
+            "    x = keras.Input((1,), name='age_xf')\n"
+            "    return keras.Model(x, keras.layers.UnitNormalization(name='odd')(x))",
+            "a Keras 3 model that does not convert: UnitNormalization",
         ),
         (
             "def build_model(features, config):\n    return tf_keras.Sequential([layers.Dense(1)])",

@@ -12,7 +12,7 @@ from transform import user_code
 
 @register
 def builder_uses_one_keras(config: PipelineConfig) -> Iterator[Problem]:
-    """A builder of Keras 3 layers cannot be trained by a trainer on tf_keras."""
+    """Layers of Keras 3 and of tf_keras do not make one model; each alone is taken."""
     builder = config.model.builder
     if not builder or ":" not in builder:
         return
@@ -23,13 +23,13 @@ def builder_uses_one_keras(config: PipelineConfig) -> Iterator[Problem]:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
         return
-    for line, module in _imports(tree):
-        if module.split(".")[0] == "keras":
-            yield Problem(
-                "model.builder",
-                f"{file.name}:{line} imports Keras 3, and models are built on tf_keras",
-                "write `import tf_keras as keras`",
-            )
+    lines = {module.split(".")[0]: line for line, module in _imports(tree)}
+    if {"keras", "tf_keras"} <= set(lines):
+        yield Problem(
+            "model.builder",
+            f"{file.name}:{lines['keras']} imports Keras 3, and line {lines['tf_keras']} tf_keras",
+            "build the model of one of them",
+        )
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:

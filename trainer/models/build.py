@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfx_pipeline.errors import ConfigError
+from tfx_pipeline.errors import AssayError, ConfigError
+from trainer.compression import keras3
 from trainer.config import ModelConfig, TrainConfig
 from trainer.models.registry import FAMILIES, BuildConfig, BuildModel
 from transform.config import LabelConfig
@@ -17,6 +18,8 @@ from transform.layout import FeatureSpec
 from transform.user_code import call, load
 
 if TYPE_CHECKING:
+    import keras
+    import numpy as np
     import tf_keras
 
 LABEL_UNIT_LAYER = "label_unit"
@@ -37,8 +40,9 @@ def build(
     label: LabelConfig,
     scale: LabelScale,
     folder: Path,
+    rows: Mapping[str, np.ndarray] | None = None,
 ) -> tf_keras.Model:
-    """Builds and checks the model.
+    """Builds and checks the model. One that a user's builder made of Keras 3 is converted.
 
     Args:
         features: The transformed features.
@@ -47,13 +51,16 @@ def build(
         label: What is predicted.
         scale: Of a regression label; unused otherwise.
         folder: Folder that `file.py:function` in `model.builder` starts from.
+        rows: Real rows, transformed features by name [N, ...], that a converted model is compared
+            on; None: made-up ones.
 
     Returns:
         A functional model; its output is float32 [N, 1] or, for multiclass, [N, classes].
         Regression outputs are in the label's unit.
 
     Raises:
-        ConfigError: The builder cannot be imported or does not return such a model.
+        ConfigError: The builder cannot be imported or does not return such a model, or returns
+            one of Keras 3 that does not convert.
         NodeFailed: The builder raised.
     """
     config = build_config(model, train, label)
@@ -62,6 +69,8 @@ def build(
             built = FAMILIES[model.family](features, config)
         else:
             built = _call_builder(load(model.builder, folder), model.builder, features, config)
+            if keras3.is_keras3(built):
+                built = _from_keras3(built, model.builder, rows)
             check(built, model.builder, features, config)
     return in_label_unit(built, scale) if label.task == "regression" else built
 
@@ -127,6 +136,20 @@ def _call_builder(
     return call(name, builder, features, config)
 
 
+def _from_keras3(
+    model: keras.Model, name: str, rows: Mapping[str, np.ndarray] | None
+) -> tf_keras.Model:
+    """The user's Keras 3 model in tf_keras, which the trainer and TF-MOT need."""
+    try:
+        return keras3.to_tf_keras(model, keras3.made_up_rows(model) if rows is None else rows)
+    except AssayError as error:
+        raise ConfigError(
+            f"it returned a Keras 3 model that does not convert: {error.headline}",
+            where=", ".join(part for part in (f"model.builder {name}", error.where) if part),
+            hint=error.hint,
+        ) from error
+
+
 def check(model: object, name: str, features: Sequence[FeatureSpec], config: BuildConfig) -> None:
     """Checks what a user's builder returned.
 
@@ -141,11 +164,6 @@ def check(model: object, name: str, features: Sequence[FeatureSpec], config: Bui
 
     if not isinstance(model, tf_keras.Model):
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        if kind.startswith("keras."):
-            raise refuse(
-                f"it returned a Keras 3 model ({kind}); the trainer and TF-MOT need tf_keras",
-                "Write `import tf_keras` in place of `import keras` in the builder's file.",
-            )
         raise refuse(f"it returned {kind}, not a tf_keras.Model", "Return the model, not compiled.")
     if not model.inputs or not model.built:
         raise refuse(
