@@ -136,9 +136,11 @@ class AsyncClient:
         """`Client.models`."""
         return await steps.run_async(steps.models(), self._perform)
 
-    async def wait_ready(self, model_name: str, timeout_s: float = 60.0) -> None:
+    async def wait_ready(
+        self, model_name: str, timeout_s: float = 60.0, *, version: int | None = None
+    ) -> None:
         """`Client.wait_ready`."""
-        call = readiness.wait_ready(model_name, self.address, timeout_s)
+        call = readiness.wait_ready(model_name, self.address, timeout_s, version)
         await steps.run_async(call, self._perform)
 
     async def close(self) -> None:

@@ -166,13 +166,15 @@ class BlockingClient(ABC):
         """
         return self._run(steps.models())
 
-    def wait_ready(self, model_name: str, timeout_s: float = 60.0) -> None:
-        """Waits until a version of a model is available.
+    def wait_ready(
+        self, model_name: str, timeout_s: float = 60.0, *, version: int | None = None
+    ) -> None:
+        """Waits until a version of a model, any or a certain one, is available.
 
         Raises:
             ServingError: A version failed to load and none is left, or the time is up.
         """
-        self._run(readiness.wait_ready(model_name, self.address, timeout_s))
+        self._run(readiness.wait_ready(model_name, self.address, timeout_s, version))
 
     def __enter__(self) -> Self:
         return self

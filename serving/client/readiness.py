@@ -14,8 +14,10 @@ _LOOK_S = 0.05
 _PASSING = ("UNAVAILABLE", "NOT_FOUND", "DEADLINE_EXCEEDED")  # while a server starts
 
 
-def wait_ready(model_name: str, address: str, timeout_s: float) -> steps.Steps[None]:
-    """Asks for a model's status until a version of it is available.
+def wait_ready(
+    model_name: str, address: str, timeout_s: float, version: int | None = None
+) -> steps.Steps[None]:
+    """Asks for a model's status until a version of it, any or a certain one, is available.
 
     Raises:
         ServingError: A version failed to load and none is left, or the time is up.
@@ -30,6 +32,8 @@ def wait_ready(model_name: str, address: str, timeout_s: float) -> steps.Steps[N
             if error.code not in _PASSING:
                 raise
             last = error
+        if version is not None:
+            statuses = [status for status in statuses if status.version == version]
         if any(status.state == "AVAILABLE" for status in statuses):
             return
         failed = [status for status in statuses if status.message]
@@ -41,8 +45,9 @@ def wait_ready(model_name: str, address: str, timeout_s: float) -> steps.Steps[N
                 hint="Export the model again, or remove the damaged version.",
             )
         yield Pause(_LOOK_S)
+    what = model_name if version is None else f"{model_name} version {version}"
     raise ServingError(
-        f"model {model_name} was not available within {timeout_s:g} s",
+        f"model {what} was not available within {timeout_s:g} s",
         where=address,
         hint="The server's log says what it waits for.",
     ) from last

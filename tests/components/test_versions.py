@@ -126,3 +126,19 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(model: Path, tmp_path: 
 def test_a_forbidden_folder_is_a_storage_error(model: Path) -> None:
     with pytest.raises(StorageError):
         versions.publish(model, Path("/sys/kernel/assay"), push_id="a")
+
+
+def test_a_version_that_is_taken_back_is_gone_and_its_number_is_not_given_again(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    base = tmp_path / "base"
+    first = versions.publish(model, base, push_id="a")
+    second = versions.publish(model, base, push_id="b")
+    assert [first.name, second.name] == ["1000", "1001"]
+    assert versions.withdraw(second) == "1000"
+    assert not second.exists()
+    assert versions.withdraw(first) == ""
+    assert versions.newest_push(base, model) is None
+    # A server remembers that 1001 could not be loaded.
+    assert versions.publish(model, base, push_id="b").name == "1002"

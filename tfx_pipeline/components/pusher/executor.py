@@ -1,4 +1,4 @@
-"""Executor of Pusher: the stock one, but a local push appears whole, under its own number."""
+"""Executor of Pusher: the stock one, but a local push appears whole or is taken back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tfx import types
 from tfx.components.pusher import executor
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import proto_utils
+from tfx.utils import json_utils, proto_utils
 
-from tfx_pipeline.components.pusher.versions import publish
-from tfx_pipeline.errors import storage_errors
+from tfx_pipeline.components.pusher.probe import Probe, ask, wait_for
+from tfx_pipeline.components.pusher.versions import publish, withdraw
+from tfx_pipeline.errors import AssayError, ServingError, storage_errors
 from tfx_pipeline.gates.verdict import is_local
 
 PUSH_ID_KEY = "push_id"
@@ -40,6 +41,8 @@ class Executor(executor.Executor):  # type: ignore[misc]
 
         Raises:
             StorageError: The destination cannot be written. Nothing is left there.
+            ServingError: The server in production was to be asked, and does not serve the new
+                version as it should. The version is gone again.
         """
         base = local_base(exec_properties)
         pushed = artifact_utils.get_single_instance(output_dict[_KEYS.PUSHED_MODEL_KEY])
@@ -55,7 +58,30 @@ class Executor(executor.Executor):  # type: ignore[misc]
             # The artifact's copy first: once the model is out, nothing more can fail.
             shutil.copytree(model, pushed.uri, copy_function=shutil.copyfile, dirs_exist_ok=True)
         version = publish(Path(model), base, push_id=exec_properties.get(PUSH_ID_KEY) or pushed.uri)
+        config = exec_properties.get(_KEYS.CUSTOM_CONFIG_KEY)
+        probe = Probe.read(json_utils.loads(config) if config else None)
+        if probe is not None:
+            _ask_or_withdraw(probe, version)
         self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)
+
+
+def _ask_or_withdraw(probe: Probe, version: Path) -> None:
+    """Leaves the version only where the server in production answers with it."""
+    try:
+        ask(probe, version)
+    except AssayError as error:
+        before = withdraw(version)
+        if not before:
+            now = "It was the first version: none is left"
+        elif wait_for(probe, before):
+            now = f"Version {before} serves again"
+        else:
+            now = f"Version {before} is the newest again, but the server does not say that it is up"
+        raise ServingError(
+            f"version {version.name} was pushed and taken back: {error.headline}",
+            where=f"serve.address {probe.address}, model {probe.model_name}",
+            hint=f"{now}. Look at the server's log; when it is mended, `assay run --resume`.",
+        ) from error
 
 
 def local_base(exec_properties: dict[str, Any]) -> Path | None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from tfx_pipeline.errors import StorageError, storage_errors
 
 _PREFIX = ".assay-push-"
+_WITHDRAWN = ".assay-withdrawn"  # Holds the number of the version that was taken back last.
 _MARKER = Path("assets.extra") / "assay_push.json"
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
@@ -77,6 +78,28 @@ def newest_push(base: Path, model: Path) -> str | None:
     return marker.get("push_id")
 
 
+def withdraw(version: Path) -> str:
+    """Takes a version back: servers that read the folder return to the one before it.
+
+    It vanishes by one rename, so that no server meets half of it. Its number is never given again:
+    a server remembers that it could not load it.
+
+    Returns:
+        The number of the version that is the newest now; empty where there is none.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    with storage_errors(str(version)):
+        (version.parent / _WITHDRAWN).write_text(f"{version.name}\n", encoding="utf-8")
+        hidden = version.with_name(f"{_PREFIX}{uuid.uuid4().hex}")
+        os.rename(version, hidden)
+        _sync(version.parent)
+        shutil.rmtree(hidden, ignore_errors=True)  # A later push sweeps what is left.
+        left = _versions(version.parent)
+    return str(left[-1]) if left else ""
+
+
 def model_digest(model: Path) -> str:
     """SHA-256 of a model's files, with their paths in it."""
     digest = hashlib.sha256()
@@ -129,7 +152,7 @@ def _hidden_folder(base: Path) -> Iterator[Path]:
 
 
 def _rename_to_next(folder: Path, base: Path) -> Path:
-    version = int(time.time())
+    version = max(int(time.time()), _withdrawn(base) + 1)
     while True:
         version = max([version, *(taken + 1 for taken in _versions(base))])
         target = base / str(version)
@@ -147,6 +170,13 @@ def _rename_to_next(folder: Path, base: Path) -> Path:
 def _versions(base: Path) -> list[int]:
     """Numbers that are taken, ascending."""
     return sorted(int(entry.name) for entry in base.iterdir() if entry.name.isdecimal())
+
+
+def _withdrawn(base: Path) -> int:
+    try:
+        return int((base / _WITHDRAWN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
 
 
 def _push_id(version: Path) -> str | None:
