@@ -12,6 +12,7 @@ from tfx.types import standard_artifacts as kinds
 from tfx_pipeline.components.resolvers import (
     AnalyzerCache,
     LatestBlessedBefore,
+    LatestPushedBefore,
     PreviousStatistics,
     analyzer_cache_config,
 )
@@ -186,3 +187,56 @@ def test_the_analyzer_cache_of_another_preprocessing(store: Any) -> None:
     assert resolve(one, [first, second]) == []
     assert resolve({"scale": "none"}, [first, second]) == [second]
     assert resolve(one, [first, second], rows=examples + 1) == [second]  # Other examples.
+
+
+def _pusher(store: Any, blessing: int, pushed: int) -> None:
+    """What MLMD has of a Pusher: read this blessing, wrote this PushedModel."""
+    execution_type = store.put_execution_type(pb.ExecutionType(name="Pusher"))
+    execution = pb.Execution(type_id=execution_type, last_known_state=pb.Execution.COMPLETE)
+    [execution_id] = store.put_executions([execution])
+    store.put_events(
+        [
+            pb.Event(artifact_id=blessing, execution_id=execution_id, type=pb.Event.INPUT),
+            pb.Event(artifact_id=pushed, execution_id=execution_id, type=pb.Event.OUTPUT),
+        ]
+    )
+
+
+def test_the_model_in_production_is_the_latest_that_was_really_pushed(store: Any) -> None:
+    kind = store.put_artifact_type(pb.ArtifactType(name="Anything"))
+    ids = store.put_artifacts([pb.Artifact(type_id=kind) for _ in range(9)])
+    assert ids == list(range(1, 10))
+    for blessing in (1, 3, 5):
+        _pusher(store, blessing, blessing + 1)
+    pushes = {2: 1, 4: 1, 6: 0}  # The last Pusher found no blessing, and pushed nothing.
+
+    def resolve(candidate: int) -> tuple[list[int], list[int]]:
+        got = LatestPushedBefore().resolve_artifacts(
+            store,
+            {
+                "pushed_model": [
+                    _artifact(kinds.PushedModel, identity, pushed=pushed)
+                    for identity, pushed in pushes.items()
+                ],
+                "model_blessing": [_artifact(kinds.ModelBlessing, i) for i in (5, 3, 1)],
+                "candidate": [_artifact(kinds.Model, candidate)],
+            },
+        )
+        return [a.id for a in got["pushed_model"]], [a.id for a in got["model_blessing"]]
+
+    assert resolve(9) == ([4], [3])
+    assert resolve(4) == ([2], [1])
+    assert resolve(1) == ([], [])
+
+
+def test_a_pushed_model_that_nobody_blessed_has_no_blessing(store: Any) -> None:
+    got = LatestPushedBefore().resolve_artifacts(
+        store,
+        {
+            "pushed_model": [_artifact(kinds.PushedModel, 2, pushed=1)],
+            "model_blessing": [_artifact(kinds.ModelBlessing, 1)],
+            "candidate": [_artifact(kinds.Model, 9)],
+        },
+    )
+    assert [a.id for a in got["pushed_model"]] == [2]
+    assert got["model_blessing"] == []

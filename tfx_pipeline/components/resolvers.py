@@ -18,6 +18,18 @@ pipeline by TFX's compiler)::
         baseline_blessing=blessed.outputs["model_blessing"],
     )
 
+    champion = tfx.dsl.Resolver(
+        strategy_class=LatestPushedBefore,
+        pushed_model=tfx.dsl.Channel(type=PushedModel),
+        model_blessing=tfx.dsl.Channel(type=ModelBlessing),
+        candidate=trainer.outputs["model"],
+    ).with_id("LatestPushedModel")
+    ServingGate(
+        ...,
+        champion=champion.outputs["pushed_model"],
+        champion_blessing=champion.outputs["model_blessing"],
+    )
+
     previous = tfx.dsl.Resolver(
         strategy_class=PreviousStatistics,
         statistics=tfx.dsl.Channel(type=ExampleStatistics),
@@ -50,6 +62,8 @@ from tfx_pipeline.components.data_gate.executor import BLESSED_PROPERTY
 
 Artifacts = dict[str, list[types.Artifact]]
 
+_PUSHED = "pushed"  # Custom property of a PushedModel.
+
 
 class LatestBlessedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
     """`model` and `model_blessing`: the latest blessed model that is older than `candidate`.
@@ -81,6 +95,32 @@ class LatestBlessedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
             model = max(older, key=lambda a: a.id)
             found["model"] = [model]
             found["model_blessing"] = [blessed[model.id]]
+        return found
+
+
+class LatestPushedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
+    """`pushed_model`: the latest one that is older than `candidate` and was really pushed: the
+    model in production. `model_blessing`: what the Pusher had read of it, if anything.
+
+    A Pusher that found no blessing leaves a PushedModel as well, an empty one.
+    """
+
+    def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: Artifacts) -> Artifacts:
+        """Keeps one pushed model and its blessing, or none."""
+        found: Artifacts = {key: [] for key in input_dict}
+        current = _only_id(input_dict["candidate"])
+        if current is None:
+            return found
+        older = [
+            pushed
+            for pushed in input_dict["pushed_model"]
+            if pushed.id < current and pushed.get_int_custom_property(_PUSHED)
+        ]
+        if older:
+            pushed = max(older, key=lambda a: a.id)
+            found["pushed_model"] = [pushed]
+            read = _read_by_producer(store, pushed)
+            found["model_blessing"] = [b for b in input_dict["model_blessing"] if b.id in read][-1:]
         return found
 
 
@@ -187,6 +227,18 @@ def _producers(
         first.setdefault(event.artifact_id, event.execution_id)
     executions = {e.id: e for e in store.get_executions_by_id(sorted(set(first.values())))}
     return {artifact: executions[execution] for artifact, execution in first.items()}
+
+
+def _read_by_producer(store: mlmd.MetadataStore, artifact: types.Artifact) -> set[int]:
+    """Ids of what the execution that wrote an artifact had read."""
+    producer = _producers(store, [artifact]).get(artifact.id)
+    if producer is None:
+        return set()
+    return {
+        event.artifact_id
+        for event in store.get_events_by_execution_ids([producer.id])
+        if event.type == metadata_store_pb2.Event.INPUT
+    }
 
 
 def _is_same(
