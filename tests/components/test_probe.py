@@ -92,7 +92,7 @@ def test_versions_that_answer_stay_and_others_are_taken_back(
     production: Production, models: dict[str, Path]
 ) -> None:
     """One story, for each push has to follow a good one."""
-    with pytest.raises(ServingError, match="taken back.*cannot be loaded") as first:
+    with pytest.raises(ServingError, match=r"taken back.*cannot be loaded") as first:
         production.push(models["truncated"])
     assert "none is left" in first.value.hint
     assert production.versions == []

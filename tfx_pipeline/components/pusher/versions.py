@@ -22,7 +22,7 @@ from pathlib import Path
 from tfx_pipeline.errors import StorageError, storage_errors
 
 _PREFIX = ".assay-push-"
-_WITHDRAWN = ".assay-withdrawn"  # Holds the number of the version that was taken back last.
+_WITHDRAWN = ".assay-withdrawn"  # Holds the highest number that was taken back.
 _MARKER = Path("assets.extra") / "assay_push.json"
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
@@ -91,7 +91,8 @@ def withdraw(version: Path) -> str:
         StorageError: The folder cannot be written.
     """
     with storage_errors(str(version)):
-        (version.parent / _WITHDRAWN).write_text(f"{version.name}\n", encoding="utf-8")
+        highest = max(int(version.name), _withdrawn(version.parent))
+        (version.parent / _WITHDRAWN).write_text(f"{highest}\n", encoding="utf-8")
         hidden = version.with_name(f"{_PREFIX}{uuid.uuid4().hex}")
         os.rename(version, hidden)
         _sync(version.parent)
