@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gates.serving.verdicts import CARD, CASH, GATES, SMALL, one
@@ -309,17 +309,22 @@ def test_the_worst_is_said_first_and_overall_before_slices() -> None:
     ]
 
 
+FIGURE = st.floats(0, 1e9) | st.sampled_from([None, math.nan, math.inf, -math.inf, -1.0])
+INT8 = one("int8")
+
+
+@settings(max_examples=100, deadline=None)
 @given(
     limit=st.floats(1e-3, 1e3),
-    value=st.floats(allow_nan=True, allow_infinity=True) | st.none(),
-    parent=st.floats(allow_nan=True, allow_infinity=True) | st.none(),
+    value=FIGURE,
+    parent=FIGURE,
 )
 def test_a_ratio_holds_only_if_both_are_known_and_it_is_below(
     limit: float, value: float | None, parent: float | None
 ) -> None:
     config = gates(memory_mb={"max_ratio": limit})
     others = Others(replace(FLOAT, memory_mb=parent), None)
-    failed = failing(one("int8", memory_mb=value), config, others)
+    failed = failing(replace(INT8, memory_mb=value), config, others)
     known = all(x is not None and 0 <= x < math.inf for x in (value, parent))
     holds = known and parent > 0 and value / parent <= limit  # type: ignore[operator]
     assert (failed == []) == holds
