@@ -1,0 +1,270 @@
+"""A model's dense core in TFLite, in each kind of numbers, compared with its source on real rows.
+
+The core is what stands between the model's inputs (transformed features) and its predictions; the
+string lookups and the parsing of tf.Examples in front of it do not convert. A converter that ends
+without error proves nothing: a core counts only once LiteRT answers with it as its source does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tensorflow.core.function.polymorphism.function_type import sanitize_arg_name
+
+from tfx_pipeline.errors import NodeFailed
+from trainer.compression.candidate import Compressed, Numbers
+from trainer.compression.context import Context
+from trainer.compression.inspect_core import inspect
+from trainer.compression.pair import trained_quantized
+from trainer.compression.quiet import quiet
+from trainer.compression.slim import slim
+from trainer.input import first_rows
+
+if TYPE_CHECKING:
+    import tf_keras
+
+LEAST_REPRESENTATIVE_ROWS = 100
+"""The range of an activation is the least and the largest value that was seen: of fewer rows it is
+too narrow, and what lies outside is cut off. TensorFlow's guide asks for 100 to 500."""
+
+_COMPARED_ROWS = 256
+_QUANTIZED_TOLERANCE = 100  # Times that of a float core, as `CompressConfig.tolerance` says.
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Core:
+    """A converted core.
+
+    Attributes:
+        content: The TFLite model. One signature: inputs as the model's (or what TensorFlow makes of
+            a name that is no identifier), float32 and int64 as there; output `predictions`,
+            float32. Any number of rows.
+        max_difference: Largest absolute difference of its predictions to its source's, on the
+            first rows of `val`.
+        notes: What stayed in float.
+    """
+
+    content: bytes
+    max_difference: float
+    notes: tuple[str, ...] = ()
+
+
+def convert(
+    compressed: Compressed, context: Context, representative_rows: int | None = None
+) -> Core:
+    """Converts a model to TFLite and proves the core on rows that calibration did not see.
+
+    Not for several threads at once: the converter keeps state of its own for the whole process.
+
+    Args:
+        compressed: The model, and the numbers its core is to compute with. A model of
+            quantization-aware training becomes int8 with the ranges that it learned, and its
+            source is itself, with its fake-quant nodes.
+        context: `rows` to calibrate on, `val_split` to compare on (without one: `rows`), and
+            `tolerance`.
+        representative_rows: Rows to calibrate int8 and int16x8 on; None: all of `context.rows`.
+
+    Returns:
+        The core, without what only a converter reads.
+
+    Raises:
+        NodeFailed: There is no such core; the headline says why: too few representative rows, a
+            layer that does not convert, weights that are not finite, nothing that was quantized,
+            or a core that answers NaN, or otherwise than its source.
+    """
+    model, numbers = compressed.model, compressed.numbers
+    _check_weights(model)
+    calibration: list[Arrays] = []
+    notes: tuple[str, ...] = ()
+    if trained_quantized(model):
+        if numbers != "int8":
+            raise NodeFailed(
+                f"{model.name!r} was trained for int8 and has no core in {numbers}",
+                hint="Start the candidate from the model before quantization-aware training.",
+            )
+    elif numbers in ("int8", "int16x8"):
+        calibration, notes = _representative(model, context, representative_rows)
+    content = slim(_converted(model, numbers, calibration))
+    notes += inspect(content, numbers, model.name)
+    return Core(content, _compare(model, content, numbers, context), notes)
+
+
+def _representative(
+    model: tf_keras.Model, context: Context, asked: int | None
+) -> tuple[list[Arrays], tuple[str, ...]]:
+    """Rows to calibrate on, each by itself, and a note if they are fewer than asked for."""
+    rows = {name: context.rows[name][:asked] for name in model.input_names}
+    count = min(len(values) for values in rows.values())
+    if count < LEAST_REPRESENTATIVE_ROWS:
+        raise NodeFailed(
+            f"a representative set of {count} rows is too small: the range of each activation is "
+            f"taken from them, and that needs {LEAST_REPRESENTATIVE_ROWS}",
+            hint="Raise representative_rows."
+            if asked == count
+            else "Train on more rows, or choose float16 or dynamic_range, which need none.",
+        )
+    # The calibrator takes batches of one size only, and rows are added.
+    single: list[Arrays] = [
+        {n: values[i : i + 1] for n, values in rows.items()} for i in range(count)
+    ]
+    single += _missing_variation(rows, context)
+    if asked and count < asked:
+        return single, (f"calibrated on {count} rows: there are no {asked}",)
+    return single, ()
+
+
+def _missing_variation(rows: Arrays, context: Context) -> list[Arrays]:
+    """One training row for each float input that has one value in all `rows` and others elsewhere.
+
+    The flag of a rare missing value, say. Its range would be empty, and the first row that has the
+    flag would overflow (seen on taxi in int16x8: 0.46 off, in one of 300 rows).
+    """
+    held = context.train_split.held
+    if held is None:
+        return []
+    found: list[Arrays] = []
+    for name, values in rows.items():
+        if values.dtype.kind != "f" or not values.size or np.ptp(values):
+            continue
+        everything = held.features[name]
+        away = np.abs(everything - values.flat[0]).reshape(len(everything), -1).max(axis=1)
+        farthest = int(away.argmax())
+        if away[farthest] > 0:
+            found.append({n: held.features[n][farthest : farthest + 1] for n in rows})
+    return found
+
+
+def _converted(model: tf_keras.Model, numbers: Numbers, calibration: list[Arrays]) -> bytes:
+    """The TFLite model as the converter makes it.
+
+    Settings: https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/post_training_quantization
+    """
+    import tensorflow as tf
+
+    names = _core_names(model)
+    specs = {
+        names[name]: tf.TensorSpec(tensor.shape, tensor.dtype, name=names[name])
+        for name, tensor in zip(model.input_names, model.inputs, strict=True)
+    }
+
+    @tf.function(autograph=False)
+    def core(**given: tf.Tensor) -> dict[str, tf.Tensor]:
+        inputs = {name: given[core_name] for name, core_name in names.items()}
+        return {"predictions": model(inputs, training=False)}
+
+    module = tf.Module()
+    module.variables_of_the_model = model.variables
+    try:
+        with quiet():
+            function = core.get_concrete_function(**specs)
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
+            if numbers != "float32":
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if numbers == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+            if calibration:
+                renamed = [{names[n]: row[n] for n in names} for row in calibration]
+                converter.representative_dataset = lambda: iter(renamed)
+                # An op that has no integer kernel stays in float, and a note says so.
+                ops = [_integer_ops(numbers), tf.lite.OpsSet.TFLITE_BUILTINS]
+                converter.target_spec.supported_ops = ops
+            return bytes(converter.convert())
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise NodeFailed(
+            f"TFLite cannot convert {model.name!r} to {numbers}: {said[0][:300]}",
+            hint="Its own reason is in the log. Replace the layer that it names.",
+        ) from error
+
+
+def _integer_ops(numbers: Numbers) -> Any:
+    import tensorflow as tf
+
+    if numbers == "int16x8":
+        return tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    return tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+
+
+def _core_names(model: tf_keras.Model) -> dict[str, str]:
+    """The core's name for each input of the model: TensorFlow takes identifiers only."""
+    names = {name: sanitize_arg_name(name) for name in model.input_names}
+    if len(set(names.values())) < len(names):
+        twice = sorted(name for name in names if list(names.values()).count(names[name]) > 1)
+        raise NodeFailed(
+            f"the inputs {' and '.join(map(repr, twice))} have one name as identifiers",
+            hint="Name the columns with letters, digits and underscores.",
+        )
+    return names
+
+
+def _check_weights(model: tf_keras.Model) -> None:
+    """Looked at here, too: the CPU's ReLU turns NaN into 0, in the source as in the core."""
+    for variable, value in zip(model.weights, model.get_weights(), strict=True):
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise NodeFailed(
+                f"weights of {variable.name.split(':')[0]} are NaN or infinite",
+                where=f"model {model.name}",
+                hint="Train with a lower learning_rate, and look for NaN in the features.",
+            )
+
+
+def _compare(model: tf_keras.Model, core: bytes, numbers: Numbers, context: Context) -> float:
+    """The largest difference of predictions."""
+    rows = context.rows if context.val_split is None else first_rows(context.val_split)
+    rows = {name: rows[name][:_COMPARED_ROWS] for name in model.input_names}
+    wanted = np.asarray(model(rows, training=False))
+    if not np.isfinite(wanted).all():
+        raise NodeFailed(
+            f"{model.name!r} answers NaN or infinity, before any conversion",
+            hint="Look for NaN in the features and in the weights.",
+        )
+    found = _answers(core, rows, model)
+    lost = int((~np.isfinite(found)).any(axis=1).sum())
+    if lost:
+        raise NodeFailed(
+            f"{model.name!r} answers NaN or infinity after conversion to {numbers}, in {lost} of "
+            f"{len(found)} rows",
+            hint="float16 ends at 65504: scale the features and weights, or choose other numbers."
+            if numbers == "float16"
+            else "Choose other numbers, or drop the candidate.",
+        )
+    difference = float(np.abs(found - wanted).max())
+    # A model that answers nearly the same for all rows is measured by what it answers.
+    spread = max(float(np.ptp(wanted)), 1e-3 * float(np.abs(wanted).max())) or 1.0
+    tolerance = context.tolerance * (1 if numbers == "float32" else _QUANTIZED_TOLERANCE)
+    if difference > tolerance * spread:
+        raise NodeFailed(
+            f"{model.name!r} answers otherwise after conversion to {numbers}: by up to "
+            f"{difference:.3g}, which is {difference / spread:.2%} of the answers' spread of "
+            f"{spread:.3g}, and {tolerance:.2%} are allowed",
+            hint="Train it for int8 (method: qat), choose other numbers, or raise "
+            "compress.tolerance.",
+        )
+    return difference
+
+
+def _answers(core: bytes, rows: Arrays, model: tf_keras.Model) -> np.ndarray:
+    """The core's predictions: of the first row alone, and of the others at once, as a server asks
+    for one and for many."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    names = _core_names(model)
+    answers = []
+    try:
+        with quiet():
+            runner = Interpreter(model_content=core).get_signature_runner()
+            for part in (slice(0, 1), slice(1, None)):
+                given = {names[name]: values[part] for name, values in rows.items()}
+                if all(len(values) for values in given.values()):
+                    answers.append(np.array(runner(**given)["predictions"]))
+    except (RuntimeError, ValueError) as error:
+        raise NodeFailed(
+            f"LiteRT does not run the core of {model.name!r}: {error}",
+            hint="Drop the candidate, or choose other numbers.",
+        ) from error
+    return np.concatenate(answers)
