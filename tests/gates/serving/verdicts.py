@@ -118,7 +118,7 @@ def example(
     return judge(found, LADDER, gates, task="binary", labels=labels(), server="Assay's server")
 
 
-def one(name: str, **changes: object) -> Measured:
+def one(name: str, /, **changes: object) -> Measured:
     """One of `measured`, with some of its fields changed."""
     found = next(each for each in measured() if each.name == name)
     return replace(found, **changes)  # type: ignore[arg-type]
