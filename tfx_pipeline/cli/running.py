@@ -6,7 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.markup import escape
 
 from tfx_pipeline.cli import hints
 from tfx_pipeline.cli.display import RunDisplay
@@ -62,6 +63,22 @@ def show_end(console: Console, config: PipelineConfig, record: RunRecord) -> Non
 def print_verdicts(console: Console, record: RunRecord, *, all_gates: bool) -> None:
     """The gates' tables; a data gate that found nothing is left out unless `all_gates`."""
     for node_id, fields in record.verdicts.items():
-        verdict = Verdict.from_json(json.dumps(fields))
+        text = json.dumps(fields)
+        try:
+            if fields.get("gate") == "serving":
+                console.print(_serving(text))
+                continue
+            verdict = Verdict.from_json(text)
+        except ValueError as error:  # Of another version of Assay, for instance.
+            console.print(f"[red]{node_id}: {escape(str(error))}[/]", soft_wrap=True)
+            continue
         if all_gates or node_id != "DataGate" or verdict.checks or not verdict.blessed:
             console.print(render(verdict))
+
+
+def _serving(text: str) -> RenderableType:
+    """The serving gate's table. What it needs is imported for a verdict alone: it takes a while."""
+    from tfx_pipeline.gates.serving.render import render
+    from tfx_pipeline.gates.serving.verdict import ServingVerdict
+
+    return render(ServingVerdict.from_json(text))

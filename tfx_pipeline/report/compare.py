@@ -47,6 +47,7 @@ def _outcome(record: RunRecord) -> dict[str, Any]:
     return {
         "state": record.state,
         "git_commit": record.git_commit,
+        "ships": record.verdicts.get("ServingGate", {}).get("winner"),
         "pushed_to": record.pushed_to,
         "seconds": record.seconds,
     }
