@@ -101,6 +101,7 @@ def test_a_model_of_no_bytes_was_looked_for_in_the_wrong_place() -> None:
     "other",
     [
         Measured("x", failed="it does not load: damaged"),
+        replace(FLOAT, failed="it died after it was measured"),
         replace(FLOAT, latency=None, served_bytes=None, memory_mb=None),
         replace(FLOAT, memory_mb=0.0, served_bytes=0, latency=None),
         replace(FLOAT, memory_mb=math.inf, served_bytes=None, latency=None),

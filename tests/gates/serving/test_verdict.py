@@ -95,6 +95,11 @@ def test_a_fault_of_the_best_candidate_leaves_it_to_the_next(fault: str) -> None
     assert verdict.winner == "prune_80_int8"
 
 
+def test_a_candidate_that_could_not_be_measured_has_one_reason() -> None:
+    dead = row(example(changed={"int8": one("int8", **FAULTS["dead"])}), "int8")
+    assert (dead.reasons, dead.checks, dead.no_gain) == ([DEAD], [], "")
+
+
 RELATIVE = {"slower", "of other rows", "of another task"}
 
 
@@ -156,6 +161,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_serving_verdict(str(tmp_path / "new")) == verdict
     assert read_serving_verdict(str(tmp_path)) is None
     assert read_serving_verdict(f"file://{tmp_path}/new") == verdict
+
+
+def test_nan_stays_nan_where_a_number_must_be() -> None:
+    verdict = example()
+    first = verdict.rows[0]
+    candidate = replace(first.candidate, effects={"sparsity": NAN, "parameters": 7.0})
+    changed = replace(verdict, rows=[replace(first, candidate=candidate), *verdict.rows[1:]])
+    effects = ServingVerdict.from_json(changed.to_json()).rows[0].candidate.effects
+    assert math.isnan(effects["sparsity"])
+    assert effects["parameters"] == 7
 
 
 @pytest.mark.parametrize(
