@@ -13,21 +13,27 @@ from typing import Any
 from tfx import v1 as tfx
 from tfx.components import DistributionValidator  # `tfx.v1` lacks it.
 from tfx.dsl.components.base import base_node
-from tfx.proto import trainer_pb2, transform_pb2
+from tfx.proto import infra_validator_pb2, trainer_pb2, transform_pb2
 from tfx.types import standard_artifacts
 
 from tfx_pipeline.components import resolvers
+from tfx_pipeline.components.compressor.component import Compressor
 from tfx_pipeline.components.data_gate.component import DataGate, may_go_on
 from tfx_pipeline.components.evaluator.component import Evaluator
 from tfx_pipeline.components.example_gen.component import make_example_gen
 from tfx_pipeline.components.pusher.component import Pusher
+from tfx_pipeline.components.pusher.probe import Probe
+from tfx_pipeline.components.serving_gate.component import ServingGate
 from tfx_pipeline.components.transform.component import Transform
 from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.config.serving_gate import InfraValidatorConfig
 from tfx_pipeline.gates.drift import distribution_config
 from tfx_pipeline.runners import mlmd
 from trainer.config import TrainConfig
 from transform import user_code
 from transform.config import FeaturesConfig
+
+_BLESSED = "blessed"  # Custom property of a ModelBlessing.
 
 
 def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
@@ -160,14 +166,132 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
         baseline_model=baseline.outputs["model"],
         baseline_blessing=baseline.outputs["model_blessing"],
     )
+    nodes = [analyzer_cache, transform, trainer, baseline, evaluator]
+    blessing = evaluator.outputs["blessing"]
+    if not config.has_serving_gate:
+        return [*nodes, *_push(config, examples, model, blessing)]
+    with tfx.dsl.Cond(blessing.future()[0].custom_property(_BLESSED) == 1):
+        gate_nodes, gate = _compress_and_judge(config, examples, transform, trainer)
+        pusher = _push(
+            config,
+            examples,
+            gate.outputs["winner"],
+            gate.outputs["blessing"],
+            gate.outputs["infra_blessing"],
+        )
+    return [*nodes, *gate_nodes, *pusher]
+
+
+def _compress_and_judge(
+    config: PipelineConfig, examples: Any, transform: Any, trainer: Any
+) -> tuple[list[base_node.BaseNode], ServingGate]:
+    """The ladder of candidates, and the verdict on them as they will be served."""
+    model = trainer.outputs["model"]
+    trained = {
+        "transform_graph": transform.outputs["transform_graph"],
+        "model_run": trainer.outputs["model_run"],
+    }
+    nodes: list[base_node.BaseNode] = []
+    ladder: dict[str, Any] = {}
+    if config.compress is not None:
+        compressor = Compressor(
+            examples=transform.outputs["transformed_examples"],
+            **trained,
+            custom_config={
+                **_trainer_config(config),
+                "compress": config.compress.model_dump(mode="json"),
+            },
+        )
+        nodes.append(compressor)
+        ladder["candidates"] = compressor.outputs["candidates"]
+    champion = tfx.dsl.Resolver(
+        strategy_class=resolvers.LatestPushedBefore,
+        pushed_model=tfx.dsl.Channel(type=standard_artifacts.PushedModel),
+        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+        candidate=model,
+    ).with_id("LatestPushedModel")
+    gate = ServingGate(
+        examples=examples,
+        transformed_examples=transform.outputs["transformed_examples"],
+        model=model,
+        **trained,
+        **ladder,
+        champion=champion.outputs["pushed_model"],
+        champion_blessing=champion.outputs["model_blessing"],
+        gates=config.gates.of_serving.model_dump_json(),
+        custom_config={
+            "transform": config.transform.model_dump(mode="json"),
+            "builder": config.model.builder,
+            "start_timeout_s": config.serve.ready_timeout_seconds,
+            **_user_code(config, [config.model.builder]),
+        },
+    )
+    return [*nodes, champion, gate], gate
+
+
+def _push(
+    config: PipelineConfig,
+    examples: Any,
+    model: Any,
+    model_blessing: Any,
+    infra_blessing: Any | None = None,
+) -> list[base_node.BaseNode]:
+    """The Pusher, behind TFX's InfraValidator where the config asks for it."""
+    nodes: list[base_node.BaseNode] = []
+    if config.gates.infra_validator is not None:
+        validator = _infra_validator(config.gates.infra_validator, model, examples)
+        nodes.append(validator)
+        # It looked at the same model, later, and the Pusher takes one of them.
+        infra_blessing = validator.outputs["blessing"]
     pusher = Pusher(
         model=model,
-        model_blessing=evaluator.outputs["blessing"],
+        model_blessing=model_blessing,
+        infra_blessing=infra_blessing,
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(config.push_dir))
         ),
+        custom_config=_probe(config),
     )
-    return [analyzer_cache, transform, trainer, baseline, evaluator, pusher]
+    return [*nodes, pusher]
+
+
+def _infra_validator(
+    asked: InfraValidatorConfig, model: Any, examples: Any
+) -> tfx.components.InfraValidator:
+    serving = infra_validator_pb2.ServingSpec(
+        tensorflow_serving=infra_validator_pb2.TensorFlowServing(
+            image_name=asked.image, tags=asked.tags
+        )
+    )
+    if asked.platform == "kubernetes":
+        serving.kubernetes.service_account_name = asked.service_account
+    else:
+        serving.local_docker.SetInParent()
+    rows: dict[str, Any] = {}
+    if asked.rows:
+        rows["examples"] = examples
+        rows["request_spec"] = infra_validator_pb2.RequestSpec(
+            tensorflow_serving=infra_validator_pb2.TensorFlowServingRequestSpec(),
+            num_examples=asked.rows,
+            split_name="eval",
+        )
+    return tfx.components.InfraValidator(
+        model=model,
+        serving_spec=serving,
+        validation_spec=infra_validator_pb2.ValidationSpec(
+            max_loading_time_seconds=asked.max_loading_seconds, num_tries=asked.tries
+        ),
+        **rows,
+    )
+
+
+def _probe(config: PipelineConfig) -> dict[str, Any] | None:
+    """Whom the Pusher asks for the new version, if anybody."""
+    if not config.serve.address:
+        return None
+    return Probe(
+        config.serve.address, config.model_name, config.serve.probe_timeout_seconds
+    ).to_custom_config()
 
 
 def _transform_config(config: PipelineConfig) -> dict[str, Any]:

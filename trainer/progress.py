@@ -1,4 +1,4 @@
-"""How far a training run has come: reported by the trainer, listened to by whoever draws it.
+"""How far a long node has come: reported by the trainer and the gate, listened to by who draws it.
 
 Standard library only. Nodes run in threads of one process, so a listener belongs to the context
 (`contextvars`) of the thread that set it, not to the process.
@@ -72,7 +72,22 @@ class Ended:
     best: bool
 
 
-Event = Progress | Resumed | Ended
+@dataclass(frozen=True)
+class Stage:
+    """One of several things of equal kind is done: a candidate was made, or measured.
+
+    Attributes:
+        step: How many are done.
+        total_steps: How many there are.
+        what: The one that has just been done.
+    """
+
+    step: int
+    total_steps: int
+    what: str
+
+
+Event = Progress | Resumed | Ended | Stage
 Listener = Callable[[Event], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("assay_training_listener", default=None)
@@ -104,6 +119,8 @@ def describe(event: Event) -> str:
             return f"{_steps(event)}, best val {event.val_loss:.4g} at {event.kept_step}"
         case Ended():
             return _steps(event) + (f", {_losses(event)}" if event.loss is not None else "")
+        case Stage():
+            return event.what
     return _losses(event)
 
 

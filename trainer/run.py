@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,10 +93,14 @@ def run_fn(fn_args: FnArgs) -> None:
         scope = strategy.make_strategy(config.train)
         tft_output = tft.TFTransformOutput(fn_args.transform_graph_path)
         features = layout(config.transform, tft_output)
-        train_split, val_split = _read_splits(
-            fn_args, config, features, tft_output.transformed_feature_spec()
+        train_split, val_split = read_splits(
+            fn_args.train_files or [],
+            fn_args.eval_files or [],
+            config,
+            features,
+            tft_output.transformed_feature_spec(),
         )
-        scale = _label_scale(config, train_split)
+        scale = label_scale(config, train_split)
     with _timed("build", seconds), scope.scope():
         tf_keras.utils.set_random_seed(config.train.seed)
         label = config.transform.label
@@ -119,22 +123,39 @@ def run_fn(fn_args: FnArgs) -> None:
     log.info("trained %d rows in seconds: %s", train_split.rows, phases)
 
 
-def _read_splits(
-    fn_args: FnArgs, config: TrainerConfig, layout: list[FeatureSpec], spec: Mapping[str, Any]
+def read_splits(
+    train_patterns: Sequence[str],
+    eval_patterns: Sequence[str],
+    config: TrainerConfig,
+    layout: list[FeatureSpec],
+    spec: Mapping[str, Any],
 ) -> tuple[Split, Split | None]:
-    """The training split and the validation split, if there is one."""
+    """The training split and the validation split, if there is one.
+
+    Args:
+        train_patterns: Of the training files, as TFX gives them.
+        eval_patterns: Of the validation files; training files and those of the gate's split
+            `eval` among them are left out.
+        config: Early stopping needs validation rows.
+        layout: The features.
+        spec: `tf.io.parse_example` spec of the transformed examples.
+
+    Raises:
+        DataError: There are no training files, or they cannot be read.
+        ConfigError: Early stopping without validation rows.
+    """
     from trainer.input import expand, read
 
     train = config.train
-    train_files = expand(fn_args.train_files or [])
+    train_files = expand(train_patterns)
     if not train_files:
         raise DataError(
-            "the Trainer was given no training files",
-            where=", ".join(fn_args.train_files or ["train_files"]),
+            "there are no training files",
+            where=", ".join(train_patterns) or "train_files",
             hint="Run again from Transform: `assay run --from Transform`.",
         )
     train_split = read("train", train_files, layout, spec, cache_max_mb=train.cache_max_mb)
-    others = set(expand(fn_args.eval_files or [])) - set(train_files)
+    others = set(expand(eval_patterns)) - set(train_files)
     val_files = sorted(file for file in others if not _is_gates(file))
     if val_files:
         val = read("val", val_files, layout, spec, cache_max_mb=train.cache_max_mb)
@@ -162,7 +183,8 @@ def _is_gates(file: str) -> bool:
     return os.path.basename(os.path.dirname(file)) == "Split-eval"
 
 
-def _label_scale(config: TrainerConfig, split: Split) -> LabelScale:
+def label_scale(config: TrainerConfig, split: Split) -> LabelScale:
+    """Mean and deviation of a regression label on the training rows; 0 and 1 for other tasks."""
     from trainer.models.build import LabelScale
 
     if config.transform.label.task != "regression":

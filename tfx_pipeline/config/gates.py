@@ -132,6 +132,11 @@ class GatesConfig(Section):
     )
 
     @property
+    def of_serving(self) -> GatesConfig:
+        """What the serving gate reads: a change of the rest must not cost a new measurement."""
+        return self.model_copy(update={"data": DataGateConfig(), "infra_validator": None})
+
+    @property
     def judge_serving(self) -> bool:
         """Whether anything here asks for the serving gate."""
         asked = (self.latency_p99_ms, self.size_bytes, self.memory_mb, self.slices, self.skew)

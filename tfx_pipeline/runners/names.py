@@ -28,6 +28,9 @@ def node_ids(config: PipelineConfig) -> list[str]:
         "Trainer",
         "LatestBlessedModel",
         "Evaluator",
+        *(("Compressor",) if config.compress is not None else ()),
+        *(("LatestPushedModel", "ServingGate") if config.has_serving_gate else ()),
+        *(("InfraValidator",) if config.gates.infra_validator is not None else ()),
         "Pusher",
     ]
 

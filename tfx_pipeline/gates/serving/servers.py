@@ -144,9 +144,7 @@ def model_server(settings: Settings, log_file: Path | None = None) -> Iterator[M
     Raises:
         ServingError: It does not start; carries the end of its log.
     """
-    binary = settings.binary
-    if binary is None:
-        binary = shutil.which(REAL_BINARY) or ""
+    binary = _binary(settings)
     with tempfile.TemporaryDirectory(prefix="assay-gate-") as name:
         folder = Path(name)
         config = folder / "models.config"
@@ -161,6 +159,18 @@ def model_server(settings: Settings, log_file: Path | None = None) -> Iterator[M
             environment=_ONE_HEAP,
         ) as server:
             yield ModelServer(server, folder, settings, is_ours=not binary)
+
+
+def server_name(settings: Settings) -> str:
+    """What will serve, for people."""
+    return _binary(settings) or "Assay's model server"
+
+
+def _binary(settings: Settings) -> str:
+    """The server to run; empty: our own."""
+    if settings.binary is None:
+        return shutil.which(REAL_BINARY) or ""
+    return settings.binary
 
 
 def _one_line(text: object) -> str:

@@ -19,7 +19,7 @@ from tfx_pipeline.gates.serving.choose import DEFAULT, choose
 from tfx_pipeline.gates.serving.flips import Array, Flips, flips
 from tfx_pipeline.gates.serving.gains import no_gain
 from tfx_pipeline.gates.serving.judged import Judged, finite, judged_of, measured_of
-from tfx_pipeline.gates.serving.measured import Measured
+from tfx_pipeline.gates.serving.measured import OVERALL, BySlice, Measured
 from tfx_pipeline.gates.serving.quality_budgets import CHAMPION, Others, main_metric
 from tfx_pipeline.gates.verdict import FILE_NAME, is_local
 from trainer.compression.candidate import Candidate
@@ -66,6 +66,11 @@ class ServingVerdict:
             return (row.measured and row.measured.served_bytes) or math.inf
 
         return won[0] if won else min(compressed, key=size, default=None)
+
+    def overall(self) -> ServingVerdict:
+        """The same without the metrics of slices, which are the most of it; the checks stay."""
+        rows = [dataclasses.replace(row, measured=_overall(row.measured)) for row in self.rows]
+        return dataclasses.replace(self, rows=rows, champion=_overall(self.champion))
 
     def to_json(self) -> str:
         """Strict JSON (RFC 8259): a number that is not finite is written as null."""
@@ -200,6 +205,18 @@ def _judge(
 def _light(measured: Measured | None) -> Measured | None:
     """Without the predictions: the verdict is to be read."""
     return measured and dataclasses.replace(measured, predictions=[])
+
+
+def _overall(measured: Measured | None) -> Measured | None:
+    def kept(found: BySlice) -> BySlice:
+        return {name: metrics for name, metrics in found.items() if name == OVERALL}
+
+    return measured and dataclasses.replace(
+        measured,
+        quality=kept(measured.quality),
+        to_float=kept(measured.to_float),
+        to_champion=kept(measured.to_champion),
+    )
 
 
 def _summary(rows: Sequence[Judged], winner: str, objective: str, passed: int) -> str:

@@ -120,7 +120,7 @@ class _Recorder:
         self._latest[node_id] = event
         if isinstance(event, progress.Resumed):
             self._display.node_said(node_id, progress.describe(event))
-        elif isinstance(event, progress.Progress):
+        elif isinstance(event, progress.Progress | progress.Stage):
             note = progress.describe(event)
             self._display.node_progress(node_id, event.step, event.total_steps, note)
 

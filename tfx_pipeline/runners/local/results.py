@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from tfx_pipeline.gates.serving.verdict import read_serving_verdict
 from tfx_pipeline.gates.verdict import OVERALL, read_verdict
 from tfx_pipeline.report.record import ArtifactRecord, RunRecord
+from trainer.compression.candidate import read_index
+from trainer.compression.config import FLOAT
 
 # Node, output key: the artifact that holds a gate's verdict.
 _GATES = {"DataGate": "verdict", "Evaluator": "blessing"}
+_INFRA_VALIDATOR = "InfraValidator"
 
 
 def read(record: RunRecord, node_id: str) -> None:
@@ -21,6 +26,14 @@ def read(record: RunRecord, node_id: str) -> None:
             record.nodes[node_id].outcome = "" if verdict.blessed else "refused"
             overall = verdict.metrics.get(OVERALL, {})
             record.metrics.update({k: v for k, v in overall.items() if v is not None})
+    elif node_id == "ServingGate":
+        _serving(record)
+    elif node_id == "Compressor":
+        _ladder(record)
+    elif node_id == _INFRA_VALIDATOR:
+        artifact = _first(record, node_id, "blessing")
+        if artifact is not None and artifact.properties.get("blessed") != 1:
+            record.nodes[node_id].outcome = "refused"
     elif node_id == "ExampleGen":
         artifact = _first(record, node_id, "examples")
         if artifact is not None:
@@ -42,10 +55,34 @@ def refusal(record: RunRecord) -> str | None:
     for node_id, verdict in record.verdicts.items():
         if not verdict.get("blessed"):
             return f"{node_id} refused: {verdict.get('reason') or 'no reason given'}"
+    validator = record.nodes.get(_INFRA_VALIDATOR)
+    if validator is not None and validator.outcome == "refused":
+        return f"{_INFRA_VALIDATOR} refused: the model did not load and answer in its container"
     skipped = [node_id for node_id, node in record.nodes.items() if node.state == "skipped"]
     if skipped:  # A gate without a verdict that could be read: closed all the same.
         return f"{', '.join(skipped)} did not run, for a gate before them did not bless"
     return None
+
+
+def _serving(record: RunRecord) -> None:
+    artifact = _first(record, "ServingGate", "verdict")
+    verdict = read_serving_verdict(artifact.uri) if artifact is not None else None
+    if verdict is None:
+        return
+    node = record.nodes["ServingGate"]
+    record.verdicts["ServingGate"] = json.loads(verdict.overall().to_json())
+    node.outcome = "" if verdict.blessed else "refused"
+    node.note = f"{verdict.winner} ships" if verdict.blessed else ""
+
+
+def _ladder(record: RunRecord) -> None:
+    artifact = _first(record, "Compressor", "candidates")
+    if artifact is None:
+        return
+    made = [c for c in read_index(Path(artifact.uri)) if c.name != FLOAT]
+    failed = sum(bool(candidate.failed) for candidate in made)
+    what = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
+    record.nodes["Compressor"].note = what + (f", {failed} failed" if failed else "")
 
 
 def _first(record: RunRecord, node_id: str, key: str) -> ArtifactRecord | None:
