@@ -127,7 +127,7 @@ class CompressConfig(Section):
         1e-3,
         gt=0,
         description="Largest difference of a converted float core's outputs to its source's on "
-        "real rows, relative to their spread; quantized ones may differ 100 times as much.",
+        "real rows, relative to their spread; quantized ones may differ 250 times as much.",
     )
     seed: int = Field(17, ge=0, description="Seed of fine-tuning and of students.")
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer.compression.calibrate import representative_rows
 from trainer.compression.context import Context
-from trainer.compression.convert import _converted, _representative
+from trainer.compression.convert import _converted
 from trainer.compression.quiet import quiet
 from trainer.compression.slim import slim
 
@@ -52,7 +53,7 @@ def _alike(core: bytes, rows: dict[str, Any]) -> bytes:
 def test_answers_stay_to_the_last_bit(numbers: Any, parent: Any, context: Context) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    calibration = _representative(parent, context, 100)[0] if "int" in numbers else []
+    calibration = representative_rows(parent, context, 100)[0] if "int" in numbers else []
     core = _converted(parent, numbers, calibration)
     made = _alike(core, {name: context.rows[name] for name in parent.input_names})
     assert len(made) < len(core) - 1000
@@ -80,7 +81,7 @@ def test_weights_are_aligned_and_have_a_scale_for_each_channel(
 ) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
-    made = slim(_converted(parent, "int8", _representative(parent, context, 100)[0]))
+    made = slim(_converted(parent, "int8", representative_rows(parent, context, 100)[0]))
     content = np.frombuffer(made, np.uint8)
     model = schema.Model.GetRootAs(content)
     data = [model.Buffers(i).DataAsNumpy() for i in range(model.BuffersLength())]
@@ -121,5 +122,5 @@ def test_what_is_printed_from_c_goes_to_the_log(
 def test_the_converter_is_not_heard(
     parent: Any, context: Context, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    _converted(parent, "int8", _representative(parent, context, 100)[0])
+    _converted(parent, "int8", representative_rows(parent, context, 100)[0])
     assert capfd.readouterr() == ("", "")
