@@ -99,7 +99,7 @@ def call(folder: Path, seconds: float) -> dict[str, Any]:
     from serving.server import saved_model
     from serving.server.calls import Call
     from serving.server.core import ServerCore, single_model
-    from serving.server.handlers import predict
+    from serving.server.predict import predict
 
     model = saved_model.load(folder / "mlp" / "1")
     rows = np.load(folder / "rows.npy")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from serving.server.answers import Answer
 from serving.server.batch_arrays import Array, Shape
 from serving.server.batching_parameters import BatchingParameters
+from serving.server.pace import Pace
 from serving.server.status import Code, RequestError
 
 Then: TypeAlias = Callable[[dict[str, Array]], Any]
@@ -25,7 +26,7 @@ class Task:
 
     inputs: Mapping[str, Array]
     size: int
-    future: Future[Any]
+    future: Answer[Any]
     then: Then | None
     deadline_s: float | None
     queued_s: float
@@ -42,6 +43,7 @@ class Batch:
 
 
 _NOW = 0.0
+_SHORT_S = 0.0005  # several rows' answers take as long to write
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +56,8 @@ class BatchQueue:
         waiting: Batches, oldest first.
         running: How many batches the threads have taken and not finished.
         closed: Whether it takes no more tasks.
+        pace: How long its batches take.
+        awaited: An event loop is to run what is due; it stands in for one of the threads.
     """
 
     parameters: BatchingParameters
@@ -61,6 +65,8 @@ class BatchQueue:
     waiting: list[Batch] = field(default_factory=list)
     running: int = 0
     closed: bool = False
+    pace: Pace = field(default_factory=lambda: Pace(_SHORT_S))
+    awaited: bool = False
     _open: dict[Shape, Batch] = field(default_factory=dict)  # those that take more tasks
 
     @property

@@ -7,20 +7,27 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 from serving.server import batch_arrays
+from serving.server.answers import Answer
 from serving.server.batch_arrays import Array, Shape
 from serving.server.batch_queue import BatchQueue, Task, Then
 from serving.server.batching_parameters import BatchingParameters
 
 logger = logging.getLogger("assay.serving")
 
+Later: TypeAlias = Callable[[Callable[[], None]], None] | None
+"""`Call.later`."""
+
 
 class BatchThreads:
     """`num_batch_threads` threads, which run the batches of all models in turn.
+
+    In the place of an idle one, the event loop that a request came over runs the batch, where such
+    batches are short: no change of threads, and what else the loop has to read is in the batch.
 
     Args:
         parameters: Only the threads' number and name are used.
@@ -46,13 +53,13 @@ class BatchThreads:
             thread.daemon = True
             thread.start()
 
-    def put(self, queue: BatchQueue, shape: Shape, task: Task) -> None:
+    def put(self, queue: BatchQueue, shape: Shape, task: Task, later: Later = None) -> None:
         """Adds a task to a queue, whole. Raises as `BatchQueue.put`."""
         with self._lock:
             if queue.put(shape, task):
-                self._look_at(queue)
+                self._look_at(queue, later)
 
-    def put_split(self, queue: BatchQueue, shape: Shape, task: Task) -> None:
+    def put_split(self, queue: BatchQueue, shape: Shape, task: Task, later: Later = None) -> None:
         """Adds a task to a queue, in parts where it does not fit into the open batch.
 
         Raises as `BatchQueue.part_sizes`.
@@ -61,7 +68,7 @@ class BatchThreads:
             sizes = queue.part_sizes(shape, task.size)
             for part in [task] if len(sizes) < 2 else _parts(task, sizes):
                 if queue.put(shape, part):
-                    self._look_at(queue)
+                    self._look_at(queue, later)
 
     def drain(self, queues: Sequence[BatchQueue]) -> None:
         """Closes queues, and waits until all that was in them has been answered."""
@@ -81,11 +88,36 @@ class BatchThreads:
         for thread in self._threads:
             thread.join()
 
-    def _look_at(self, queue: BatchQueue) -> None:
+    def _look_at(self, queue: BatchQueue, later: Later) -> None:
         if queue not in self._pending:
             self._pending.append(queue)
-        if self._idle:
+        if queue.awaited or self._idle < 1:
+            return
+        if later is not None and queue.pace.is_short(time.monotonic()):
+            self._idle -= 1
+            queue.awaited = True
+            later(partial(self._run_due, queue))
+        else:
             self._wake.notify()
+
+    def _run_due(self, queue: BatchQueue) -> None:
+        """Runs what is due, on the event loop."""
+        try:
+            while True:
+                with self._lock:
+                    batch, _ = queue.take(time.monotonic())
+                    if batch is None:
+                        return
+                    queue.running += 1
+                self._run(queue, batch.tasks, on_loop=True)
+        finally:
+            with self._lock:
+                queue.awaited = False
+                self._idle += 1
+                if not queue.waiting and queue in self._pending:
+                    self._pending.remove(queue)
+                if self._pending:
+                    self._wake.notify()
 
     def _work(self) -> None:
         while True:
@@ -93,16 +125,21 @@ class BatchThreads:
                 taken = self._take()
             if taken is None:
                 return
-            queue, tasks = taken
-            try:
-                queue.run(tasks)
-            except Exception:  # the thread must outlive whatever one batch stumbles over
-                logger.exception("a batch failed for a reason that is the server's")
-            with self._lock:
-                queue.running -= 1
-                if self._draining:
-                    self._finished.notify_all()
-                del taken, queue, tasks  # or they keep an unloaded model until the next batch
+            self._run(*taken)
+            del taken  # or it keeps an unloaded model until the next batch
+
+    def _run(self, queue: BatchQueue, tasks: list[Task], *, on_loop: bool = False) -> None:
+        started_s = time.monotonic()
+        try:
+            queue.run(tasks)
+        except Exception:  # the thread must outlive whatever one batch stumbles over
+            logger.exception("a batch failed for a reason that is the server's")
+        ended_s = time.monotonic()
+        with self._lock:
+            queue.pace.note(ended_s - started_s, ended_s, on_loop=on_loop)
+            queue.running -= 1
+            if self._draining:
+                self._finished.notify_all()
 
     def _take(self) -> tuple[BatchQueue, list[Task]] | None:
         """Waits for the next batch; None: the threads are to end."""
@@ -126,14 +163,14 @@ class BatchThreads:
                 queue.running += 1
                 if not queue.waiting:
                     self._pending.pop()
-                if self._pending and self._idle:
+                if self._pending and self._idle > 0:
                     self._wake.notify()  # of what is not due yet, another keeps the time
                 return (queue, batch.tasks), now_s
             soonest_s = min(soonest_s, due_s)
         return None, soonest_s
 
 
-def complete(future: Future[Any], then: Then | None, outputs: dict[str, Array]) -> None:
+def complete(future: Answer[Any], then: Then | None, outputs: dict[str, Array]) -> None:
     """Ends a request's future with its outputs, or with what `then` makes of them."""
     try:
         result = outputs if then is None else then(outputs)
@@ -145,16 +182,15 @@ def complete(future: Future[Any], then: Then | None, outputs: dict[str, Array]) 
 
 def _parts(task: Task, sizes: Sequence[int]) -> list[Task]:
     """A task in parts of so many rows; its future is completed with the last of theirs."""
-    task.future.set_running_or_notify_cancel()
     parts, start = [], 0
     for size in sizes:
         inputs = {alias: array[start : start + size] for alias, array in task.inputs.items()}
-        parts.append(Task(inputs, size, Future(), None, task.deadline_s, task.queued_s))
+        parts.append(Task(inputs, size, Answer(), None, task.deadline_s, task.queued_s))
         start += size
     left = [len(parts)]
     lock = threading.Lock()
 
-    def finish(_: Future[Any]) -> None:
+    def finish(_: Answer[Any]) -> None:
         with lock:
             left[0] -= 1
             if left[0]:

@@ -10,20 +10,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
-
 from serving.server import batch_arrays
+from serving.server.answers import Answer
 from serving.server.batch_arrays import Array
 from serving.server.batch_queue import BatchQueue, Task, Then
-from serving.server.batch_threads import BatchThreads, complete
+from serving.server.batch_threads import BatchThreads, Later, complete
 from serving.server.batching_parameters import BatchingParameters
-from serving.server.calls import Call
+from serving.server.calls import Call, NotHere
 from serving.server.loaded import Servable, run_together
+from serving.server.observe import TimedModel
 from serving.server.status import Code, RequestError, invalid_argument
 
 _MAX_QUEUES = 64  # one for each set of outputs asked for; the client chooses the sets
@@ -51,7 +50,8 @@ class BatchedModel:
         model: The model; is closed with this one.
         parameters: How to batch.
         threads: Run the batches, of other models too.
-        observe: Called after each batch, from a batch thread.
+        observe: Called after each batch, where it ran.
+        on_loop: Whether batches may run on an event loop, where they are short.
 
     Attributes:
         signatures: Signature key to SignatureDef.
@@ -63,12 +63,15 @@ class BatchedModel:
         parameters: BatchingParameters,
         threads: BatchThreads,
         observe: Callable[[BatchRun], None] | None = None,
+        *,
+        on_loop: bool = True,
     ) -> None:
-        self.signatures: dict[str, SignatureDef] = model.signatures
+        self.signatures = model.signatures
         self._model = model
         self._parameters = parameters
         self._threads = threads
         self._observe = observe
+        self._on_loop = on_loop
         self._queues: dict[tuple[str, tuple[str, ...]], BatchQueue] = {}
         self._lock = threading.Lock()
 
@@ -80,7 +83,8 @@ class BatchedModel:
         *,
         deadline_s: float | None = None,
         then: Then | None = None,
-    ) -> Future[Any]:
+        later: Later = None,
+    ) -> Answer[Any]:
         """Runs one signature in some batch.
 
         Args:
@@ -88,8 +92,9 @@ class BatchedModel:
             inputs: Exactly the signature's input aliases, each with an array of as many rows.
             outputs: Output aliases of the signature, without repeats.
             deadline_s: When (`time.monotonic()`) the request need not be answered any more.
-            then: Makes the future's result of the outputs, in a batch thread; None: the outputs
+            then: Makes the future's result of the outputs, where the batch runs; None: the outputs
                 themselves are the result.
+            later: As `Call.later`; the batch may run there.
 
         Returns:
             A future. It fails with RequestError as `SavedModel.run`; DEADLINE_EXCEEDED: it waited
@@ -110,12 +115,13 @@ class BatchedModel:
         queue = self._queues.get((signature, tuple(outputs)))
         if queue is None:
             queue, then = self._other_queue(signature, tuple(outputs), then)
-        future: Future[Any] = Future()
+        future: Answer[Any] = Answer()
         task = Task(inputs, size, future, then, deadline_s, time.monotonic())
+        later = later if self._on_loop else None
         if parameters.enable_large_batch_splitting:
-            self._threads.put_split(queue, shape, task)
+            self._threads.put_split(queue, shape, task, later)
         else:
-            self._threads.put(queue, shape, task)
+            self._threads.put(queue, shape, task, later)
         return future
 
     def run(
@@ -186,7 +192,7 @@ def run_or_batch(
     outputs: Sequence[str],
     call: Call,
     then: Callable[[dict[str, Array]], bytes],
-) -> bytes | Future[bytes]:
+) -> bytes | Answer[bytes]:
     """A handler's answer: at once, or a future of it where the model is batched.
 
     The model's lease need not outlast the call: closing a `BatchedModel` answers what waits.
@@ -198,10 +204,23 @@ def run_or_batch(
         outputs: As `SavedModel.run`.
         call: The request's.
         then: Makes the response's bytes of the outputs.
+
+    Raises:
+        NotHere: The call is on an event loop, and the run would hold it up.
     """
     if isinstance(model, BatchedModel):
-        return model.submit(signature, inputs, outputs, deadline_s=call.deadline_s, then=then)
-    return then(model.run(signature, inputs, outputs))
+        return model.submit(
+            signature, inputs, outputs, deadline_s=call.deadline_s, then=then, later=call.later
+        )
+    pace = model.paces.get(signature) if isinstance(model, TimedModel) else None
+    started_s = time.monotonic()
+    if call.later is not None and (pace is None or not pace.is_short(started_s)):
+        raise NotHere
+    response = then(model.run(signature, inputs, outputs))
+    if pace is not None:
+        ended_s = time.monotonic()
+        pace.note(ended_s - started_s, ended_s, on_loop=call.later is not None)
+    return response
 
 
 def run_each(
@@ -225,7 +244,7 @@ def run_each(
 
 
 def _is_wanted(task: Task, now_s: float) -> bool:
-    if not task.future.set_running_or_notify_cancel():
+    if task.future.cancelled():
         return False
     if task.deadline_s is not None and task.deadline_s <= now_s:
         task.future.set_exception(

@@ -6,7 +6,6 @@ multi_inference.cc of tensorflow/serving.
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest, MultiIn
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest, RegressionResponse
 
+from serving.server.answers import Answer
 from serving.server.batching import run_each, run_or_batch
 from serving.server.calls import Call, Handler
 from serving.server.core import ServerCore
@@ -34,6 +34,7 @@ from serving.server.parsing import lease, parse
 from serving.server.saved_model import DEFAULT_SIGNATURE
 from serving.server.status import Code, RequestError, invalid_argument
 
+_SERVICE = "/tensorflow.serving.PredictionService/"
 _METHODS = {method.name: method for method in (CLASSIFY, REGRESS)}
 
 
@@ -46,17 +47,20 @@ def classify_handlers(core: ServerCore, *, check_method_name: bool = False) -> d
             (`--enable_signature_method_name_check`). TF2 exports state
             `tensorflow/serving/predict` for every signature.
     """
-    service = "/tensorflow.serving.PredictionService/"
-    handlers = {"Classify": classify, "Regress": regress, "MultiInference": multi_inference}
-    return {
-        service + name: partial(handler, core, check_method_name=check_method_name)
-        for name, handler in handlers.items()
-    }
+    handlers: dict[str, Handler] = {}
+    for name, handler in (("Classify", classify), ("Regress", regress)):
+        answer = partial(handler, core, check_method_name=check_method_name)
+        answer.inline = True  # type: ignore[attr-defined]
+        handlers[_SERVICE + name] = answer
+    handlers[_SERVICE + "MultiInference"] = partial(
+        multi_inference, core, check_method_name=check_method_name
+    )
+    return handlers
 
 
 def classify(
     core: ServerCore, data: bytes, call: Call, *, check_method_name: bool = False
-) -> bytes | Future[bytes]:
+) -> bytes | Answer[bytes]:
     """PredictionService.Classify: labels and scores of each example."""
     request = parse(ClassificationRequest, data)
     return _answer(core, call, request, ClassificationResponse(), CLASSIFY, check_method_name)
@@ -64,7 +68,7 @@ def classify(
 
 def regress(
     core: ServerCore, data: bytes, call: Call, *, check_method_name: bool = False
-) -> bytes | Future[bytes]:
+) -> bytes | Answer[bytes]:
     """PredictionService.Regress: one number for each example."""
     request = parse(RegressionRequest, data)
     return _answer(core, call, request, RegressionResponse(), REGRESS, check_method_name)
@@ -102,7 +106,7 @@ def _answer(
     response: ClassificationResponse | RegressionResponse,
     method: ExampleMethod,
     check_method_name: bool,
-) -> bytes | Future[bytes]:
+) -> bytes | Answer[bytes]:
     with lease(core, call, request.HasField("model_spec"), request.model_spec) as (version, model):
         key = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature = model.signatures.get(key)

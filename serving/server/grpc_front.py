@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import grpc
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
 from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
+from serving.server.answers import Answer
 from serving.server.calls import Call, Handler
 from serving.server.status import RequestError
 from tfx_pipeline.errors import ConfigError, ServingError
@@ -237,7 +238,7 @@ def _answer_with(handler: Handler):  # type: ignore[no-untyped-def]  # grpc has 
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
         try:
             response = handler(request, _call(context))
-            return response.result() if isinstance(response, Future) else response
+            return response.result() if isinstance(response, Answer) else response
         except Exception as error:  # noqa: BLE001  # logged there
             context.abort(*_status(error))
         raise AssertionError("abort always raises")
@@ -251,7 +252,7 @@ def _stream_with(handler: Handler, senders: ThreadPoolExecutor):  # type: ignore
     ) -> None:
         sender = _Sender(senders)
 
-        def finish(future: Future[bytes]) -> None:
+        def finish(future: Answer[bytes]) -> None:
             error = future.exception()
             if error is None:
                 send(future.result())
@@ -267,7 +268,7 @@ def _stream_with(handler: Handler, senders: ThreadPoolExecutor):  # type: ignore
             stream = handler(request, call)
         except Exception as error:  # noqa: BLE001  # logged there
             context.abort(*_status(error))
-        assert isinstance(stream, Future)
+        assert isinstance(stream, Answer)
         stream.add_done_callback(
             lambda future: None if future.cancelled() else sender.put(partial(finish, future))
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
+from serving.server.answers import Answer
 from serving.server.calls import Call, Handler
 from serving.server.core import ServerCore
 from serving.server.status import Code, RequestError, not_found
@@ -30,7 +30,7 @@ def health_handlers(core: ServerCore) -> dict[str, Handler]:
     """
     health = _Health(core)
 
-    def watch(data: bytes, call: Call) -> Future[bytes]:
+    def watch(data: bytes, call: Call) -> Answer[bytes]:
         return health.watch(data, call)
 
     watch.streams = True  # type: ignore[attr-defined]
@@ -54,7 +54,7 @@ class _Health:
 
     def __init__(self, core: ServerCore) -> None:
         self._core = core
-        self._watchers: dict[Future[bytes], _Watcher] = {}
+        self._watchers: dict[Answer[bytes], _Watcher] = {}
         self._changed = threading.Condition()
         self._looking = False
 
@@ -64,10 +64,10 @@ class _Health:
             raise not_found("service name unknown")
         return _response(status)
 
-    def watch(self, data: bytes, call: Call) -> Future[bytes]:
+    def watch(self, data: bytes, call: Call) -> Answer[bytes]:
         service = _service(data, Code.INTERNAL)
         assert call.send is not None
-        stream: Future[bytes] = Future()
+        stream: Answer[bytes] = Answer()
         stream.add_done_callback(self._forget)
         with self._changed:
             self._watchers[stream] = _Watcher(service, call.send)
@@ -100,15 +100,15 @@ class _Health:
                 if all(watcher.told for watcher in self._watchers.values()):
                     self._changed.wait(_LOOK_S)
 
-    def _tell(self, stream: Future[bytes], watcher: _Watcher, draining: bool) -> None:
+    def _tell(self, stream: Answer[bytes], watcher: _Watcher, draining: bool) -> None:
         status = self._status(watcher.service)
         if status != watcher.told:
             watcher.told = status
             watcher.send(_response(status))
-        if draining and stream.set_running_or_notify_cancel():  # or it would hold up the end
+        if draining:  # or it would hold up the end
             stream.set_exception(RequestError(Code.CANCELLED, "not writing due to shutdown"))
 
-    def _forget(self, stream: Future[bytes]) -> None:
+    def _forget(self, stream: Answer[bytes]) -> None:
         with self._changed:
             self._watchers.pop(stream, None)
 

@@ -8,7 +8,8 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 import numpy as np
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+
+from serving.server.signatures import Signatures
 
 
 class Servable(Protocol):
@@ -18,7 +19,7 @@ class Servable(Protocol):
         signatures: Signature key to SignatureDef.
     """
 
-    signatures: dict[str, SignatureDef]
+    signatures: Signatures
 
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray[Any, Any]], outputs: Sequence[str]

@@ -39,6 +39,8 @@ class Loader:
         self._load_options = _load_options(options)
         self._before = import_hook("preprocessing_hook", options.preprocessing_hook)
         self._after = import_hook("postprocessing_hook", options.postprocessing_hook)
+        # What a hook does is its own: it may wait, or run an event loop.
+        self._on_loop = self._before is None and self._after is None
         self._batching: BatchingParameters | None = None
         if options.enable_batching:
             self._batching = batching_parameters(options.batching_parameters_file)
@@ -56,7 +58,7 @@ class Loader:
             loaded = self._hooked(self._load(path), name)
             try:
                 self._warm_up(loaded, path)
-                timed = TimedModel(loaded, name, self._metrics)
+                timed = TimedModel(loaded, name, self._metrics, on_loop=self._on_loop)
                 model = self._batched(timed, name, path)
             except BaseException:
                 loaded.close()
@@ -122,7 +124,7 @@ class Loader:
             queued_us = [waited * 1e6 for waited in run.queued_s]
             self._metrics.batch(name, pool, run.batch_size, queued_us)
 
-        return BatchedModel(model, parameters, self._threads, observe)
+        return BatchedModel(model, parameters, self._threads, observe, on_loop=self._on_loop)
 
 
 def _load_options(options: ServerOptions) -> LoadOptions:

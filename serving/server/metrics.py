@@ -21,7 +21,7 @@ class _Timing:
     sum_us: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal is who is the same: it is looked up for each request
 class _Family:
     name: str
     kind: str

@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from serving.server.calls import Call, Handler
+from serving.server.answers import Answer
+from serving.server.calls import Call, Handler, NotHere
 from serving.server.loaded import Servable, run_together
 from serving.server.metrics import Metrics
+from serving.server.pace import Pace
 from serving.server.status import RequestError
 
 logger = logging.getLogger("assay.serving.requests")
 
 _SERVICE = "/tensorflow.serving.PredictionService/"
 _MAX_NAMES, _MAX_NAME_CHARACTERS = 1000, 256  # of models that nobody may have heard of
+_SHORT_S = 0.00015  # what Python does for a request, one at a time, takes about as long
 _COUNTED = ("Predict", "Classify", "Regress", "MultiInference")
 
 
@@ -34,7 +36,7 @@ def recorder(metrics: Metrics) -> Record:
     def label(name: str, error: BaseException | None) -> str:
         # Clients choose the name, and what is counted under it is kept for good.
         too_much = len(counted) >= _MAX_NAMES or len(name) > _MAX_NAME_CHARACTERS
-        if error is not None and too_much and name not in counted:
+        if error is not None and too_much:
             return "(other)"
         counted.add(name)
         return name
@@ -42,7 +44,9 @@ def recorder(metrics: Metrics) -> Record:
     def record(call: Call, api: str, started: float, error: BaseException | None) -> None:
         status = "OK" if error is None else _status(error)
         latency_us = (time.perf_counter() - started) * 1e6
-        name = label(call.model_name, error)
+        name = call.model_name
+        if name not in counted:
+            name = label(name, error)
         metrics.request(name, status, api, call.entrypoint, latency_us)
         if logger.isEnabledFor(logging.INFO):
             asked = call.model_name[:_MAX_NAME_CHARACTERS]
@@ -73,14 +77,16 @@ def observed(handlers: Mapping[str, Handler], record: Record) -> dict[str, Handl
 
 
 def _observed(handler: Handler, api: str, record: Record) -> Handler:
-    def answer(data: bytes, call: Call) -> bytes | Future[bytes]:
+    def answer(data: bytes, call: Call) -> bytes | Answer[bytes]:
         started = time.perf_counter()
         try:
             response = handler(data, call)
+        except NotHere:
+            raise
         except BaseException as error:
             record(call, api, started, error)
             raise
-        if isinstance(response, Future):
+        if isinstance(response, Answer):
             response.add_done_callback(
                 lambda future: record(
                     call,
@@ -107,10 +113,18 @@ def _status(error: BaseException) -> str:
 
 
 class TimedModel:
-    """A loaded model whose runs are timed."""
+    """A loaded model whose runs are timed.
 
-    def __init__(self, model: Servable, name: str, metrics: Metrics) -> None:
+    Attributes:
+        signatures: As the model's own.
+        paces: Of each signature's requests, one by one; none: they may not run on an event loop.
+    """
+
+    def __init__(
+        self, model: Servable, name: str, metrics: Metrics, *, on_loop: bool = False
+    ) -> None:
         self.signatures = model.signatures
+        self.paces = {key: Pace(_SHORT_S) for key in self.signatures if on_loop}
         self._model = model
         self._name = name
         self._metrics = metrics

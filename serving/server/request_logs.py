@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 
 from tensorflow_serving.config.logging_config_pb2 import LoggingConfig
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from serving.server.answers import Answer
 from serving.server.calls import Call, Handler
 from serving.server.request_log import LOGS, RequestLogger
 from serving.server.status import RequestError
@@ -80,12 +80,12 @@ def logged(
 
 
 def _logged(method: str, handler: Handler, find: Callable[[str], RequestLogger | None]) -> Handler:
-    def answer(data: bytes, call: Call) -> bytes | Future[bytes]:
+    def answer(data: bytes, call: Call) -> bytes | Answer[bytes]:
         response = handler(data, call)
         requests = find(call.model_name)
         if requests is None:
             return response
-        if isinstance(response, Future):
+        if isinstance(response, Answer):
             response.add_done_callback(lambda future: _log_done(method, data, future, requests))
         else:
             requests.log(method, data, response)
@@ -95,6 +95,6 @@ def _logged(method: str, handler: Handler, find: Callable[[str], RequestLogger |
     return answer
 
 
-def _log_done(method: str, data: bytes, future: Future[bytes], requests: RequestLogger) -> None:
+def _log_done(method: str, data: bytes, future: Answer[bytes], requests: RequestLogger) -> None:
     if not future.cancelled() and future.exception() is None:
         requests.log(method, data, future.result())

@@ -126,8 +126,6 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
             health=options.enable_grpc_healthcheck_service,
             as_tensor_content=options.enable_serialization_as_tensor_content,
             check_method_name=options.enable_signature_method_name_check,
-            # A model that is not batched would hold up the event loop.
-            inline=options.enable_batching and not options.enable_per_model_batching_parameters,
         ),
         **classify_handlers(core, check_method_name=options.enable_signature_method_name_check),
         **(profiler_handlers() if options.enable_profiler else {}),

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
+from serving.server.signatures import Signatures
 from serving.server.status import Code, RequestError, invalid_argument
 from serving.tensors import DTYPE_NAMES, dtype_number
 
@@ -44,7 +45,7 @@ class SavedModel:
         *,
         in_callers_thread: bool = False,
     ) -> None:
-        self.signatures = dict(signatures)
+        self.signatures = Signatures(signatures)
         self._in_callers_thread = in_callers_thread
         self._session = session
         self._calls: dict[tuple[tuple[str, ...], tuple[str, ...]], _Call] = {}

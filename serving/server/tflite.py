@@ -15,6 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
+from serving.server.signatures import Signatures
 from serving.server.status import Code, RequestError, invalid_argument
 from serving.tensors import DTYPE_NAMES, dtype_number
 
@@ -41,7 +42,7 @@ class TfliteModel:
         # The last one used is the first one taken: its memory fits the same number of rows.
         self._idle: deque[_Interpreter] = deque()
         first = _Interpreter(content, threads)
-        self.signatures = first.signatures
+        self.signatures = Signatures(first.signatures)
         self._idle.append(first)
 
     def run(

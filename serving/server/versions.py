@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +35,23 @@ class _Failure:
     next_s: float
 
 
+class Lease:
+    """A context of a version's number and the model, which stays loaded while it is open."""
+
+    __slots__ = ("_loaded", "_model", "_version")
+
+    def __init__(self, model: ServedModel, version: int | None) -> None:
+        self._model = model
+        self._version = version
+
+    def __enter__(self) -> tuple[int, Servable]:
+        self._loaded = self._model.take(self._version)
+        return self._loaded.version, self._loaded.model
+
+    def __exit__(self, *_: object) -> None:
+        self._model.give_back(self._loaded)
+
+
 class ServedModel:
     """One model name, its base path, and the versions that answer.
 
@@ -55,7 +71,8 @@ class ServedModel:
         self.policy = policy
         self._load = load
         self._retries = retries
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._loaded: dict[int, Loaded] = {}
         self._latest: Loaded | None = None
         self._statuses: dict[int, VersionStatus] = {}
@@ -63,21 +80,16 @@ class ServedModel:
         self._present: dict[int, Path] = {}
         self._last_note = ""
 
-    @contextmanager
-    def lease(self, version: int | None = None) -> Iterator[tuple[int, Servable]]:
+    def lease(self, version: int | None = None) -> Lease:
         """The model to answer one request with; it stays loaded while the context is open.
 
         Args:
             version: The version asked for, or None for the latest.
 
         Raises:
-            RequestError: NOT_FOUND: that version is not served.
+            RequestError: NOT_FOUND, on entering: that version is not served.
         """
-        loaded = self.take(version)
-        try:
-            yield loaded.version, loaded.model
-        finally:
-            self.give_back(loaded)
+        return Lease(self, version)
 
     def take(self, version: int | None = None) -> Loaded:
         """As `lease`, for a request that ends elsewhere: `give_back` must follow.
@@ -85,7 +97,7 @@ class ServedModel:
         Raises:
             RequestError: NOT_FOUND: that version is not served.
         """
-        with self._changed:
+        with self._lock:
             loaded = self._latest if version is None else self._loaded.get(version)
             if loaded is None:
                 raise not_served(self.name, version)
@@ -94,7 +106,7 @@ class ServedModel:
 
     def give_back(self, loaded: Loaded) -> None:
         """Ends what `take` began."""
-        with self._changed:
+        with self._lock:
             loaded.requests -= 1
             last = loaded.retired and loaded.requests == 0
         if last:

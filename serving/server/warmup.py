@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,11 +17,12 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from serving.server.answers import Answer
 from serving.server.calls import Call, Handler
 from serving.server.classify import classify_handlers
 from serving.server.core import ServerCore
-from serving.server.handlers import predict
 from serving.server.loaded import Servable
+from serving.server.predict import predict
 from serving.server.status import Code, RequestError, invalid_argument
 
 logger = logging.getLogger("assay.serving")
@@ -111,7 +111,7 @@ def answer_with(
         if kind != "multi_inference_log":
             request.model_spec.SetInParent()  # a request without one runs on this model, too
         response = handler(request.SerializeToString(), Call())
-        if isinstance(response, Future):
+        if isinstance(response, Answer):
             response.result()
 
     return answer

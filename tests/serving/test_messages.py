@@ -28,6 +28,7 @@ from serving.server.core import ServerCore
 from serving.server.grpc_front import start_grpc
 from serving.server.h2_front import start_h2
 from serving.server.handlers import build_handlers
+from serving.server.signatures import Signatures
 
 PREDICTION, MODEL = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
 METHODS: dict[type[Message], str] = {
@@ -277,12 +278,13 @@ class Classifying:
 
     def __init__(self, path: Path) -> None:
         self._model = saved_model.load(path)
-        self.signatures = dict(self._model.signatures)
-        info = self.signatures["serving_default"].inputs["examples"]
-        classify = self.signatures["classify"] = type(self.signatures["dense"])()
+        signatures = dict(self._model.signatures)
+        info = signatures["serving_default"].inputs["examples"]
+        classify = signatures["classify"] = type(signatures["dense"])()
         classify.method_name = "tensorflow/serving/classify"
         classify.inputs["inputs"].CopyFrom(info)
-        classify.outputs["scores"].CopyFrom(self.signatures["serving_default"].outputs["score"])
+        classify.outputs["scores"].CopyFrom(signatures["serving_default"].outputs["score"])
+        self.signatures = Signatures(signatures)
         self.run, self.close = self._model.run, self._model.close
 
 

@@ -75,7 +75,6 @@ class Connection(asyncio.Protocol):
         except ConnectionFault as fault:
             self.close(fault.reason, fault.detail)
             return
-        self._requests.arm_timers()
         self.flush()
         # It sends what wants answers (PING), and reads none.
         if (
@@ -109,7 +108,8 @@ class Connection(asyncio.Protocol):
         """Sends what gathered, and does what had to wait for that."""
         if self._closing:
             return
-        self._requests.resume()
+        if self._requests.deferred:
+            self._requests.resume()
         self._outbox.flush()
         if self._draining and not self._requests.streams and self._refuse_above < _LAST_STREAM:
             self._closing = True

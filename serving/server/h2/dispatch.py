@@ -7,21 +7,27 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
 from functools import partial
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from serving.server.calls import Call, Handler
+from serving.server.answers import Answer
+from serving.server.calls import Call, Handler, NotHere
 from serving.server.h2.messages import decompressed
 from serving.server.h2.streams import Method, Stream
 from serving.server.status import Code, RequestError
+
+if TYPE_CHECKING:
+    from serving.server.h2.requests import Requests
 
 logger = logging.getLogger("assay.serving")
 
 Outcome: TypeAlias = "bytes | RequestError | None"
 """The answer, or why there is none; None: nobody waits for it any more."""
+
+NOT_HERE = RequestError(Code.UNAVAILABLE, "to be handled in a thread")
+"""An outcome that is none yet."""
 
 LATER = RequestError(Code.UNAVAILABLE, "to be handled when its client has read more")
 """An outcome that is none yet."""
@@ -32,20 +38,22 @@ class Part(bytes):
 
 
 _SMALL_ANSWER_BYTES = 4096
+_SMALL_REQUEST_BYTES = 64 * 1024  # reading a larger one would hold up the loop
 
 
 class Dispatcher:
     """The handlers and the threads that run them, for all connections of a server.
 
     A handler with the attribute `inline = True` (or a `functools.partial` of one) is called on the
-    event loop's thread: right for what takes tens of microseconds and never waits, such as a
-    lookup, or parsing a small request and putting it in a batch whose `Future` it returns. All else
-    runs in one of `threads` threads: that costs some 30 µs more (two changes of threads), and can
-    block nobody else's connection. A returned `Future` frees its thread at once. Compressed
-    requests always go to a thread, as small ones can become large.
+    event loop's thread, with `Call.later`: right for what takes tens of microseconds and never
+    waits, such as a lookup, or parsing a small request and putting it in a batch whose `Answer` it
+    returns. It may raise `NotHere`. All else runs in one of `threads` threads: that costs some
+    30 µs more (two changes of threads), and can block nobody else's connection. A returned
+    `Answer` frees its thread at once. Large requests always go to a thread, and so do compressed
+    ones, as small ones can become large.
 
-    A client that goes away does not cancel a `Future`: others may share the batch. Its result is
-    dropped. The future of a stream is its own, and is cancelled.
+    A client that goes away does not cancel an `Answer`: others may share the batch. Its result is
+    dropped. That of a stream is its own, and is cancelled.
     """
 
     def __init__(
@@ -63,6 +71,11 @@ class Dispatcher:
         self._workers: list[threading.Thread] = []
         self._finished: deque[tuple[Stream, Outcome]] = deque()
         self._woken = False
+        self._later: list[Callable[[], None]] = []
+        self._fresh: list[Stream] = []  # whose deadlines have no timer yet
+        self._loop_thread = 0
+        self._owners: set[Requests] | None = None  # whose requests end with this turn
+        self._turn_ends = False
         self._lock = threading.Lock()
 
     def start(self, stream: Stream) -> None:
@@ -72,15 +85,14 @@ class Dispatcher:
         """
         assert stream.method is not None
         stream.running = True
-        if stream.method.inline and not stream.compressed:
-            outcome = self._call(stream)
-            if not isinstance(outcome, Future):
+        if stream.method.inline and not stream.compressed and _is_small(stream.request):
+            outcome = self._call(stream, on_loop=True)
+            if isinstance(outcome, Answer):
+                outcome.add_done_callback(partial(self._on_done, stream))  # streams are not inline
+                return
+            if outcome is not NOT_HERE:
                 stream.requests.complete(stream, outcome)
-            elif outcome.done():
-                stream.requests.complete(stream, _outcome(outcome))
-            else:
-                outcome.add_done_callback(partial(self._on_done, stream))
-            return
+                return
         if len(self._workers) < self._threads:  # as many as are asked for, once there is use
             name = f"h2-{len(self._workers)}"
             worker = threading.Thread(target=self._work, name=name, daemon=True)
@@ -113,13 +125,13 @@ class Dispatcher:
     def _work(self) -> None:
         while (stream := self._jobs.get()) is not None:
             outcome = LATER if stream.requests.is_full() else self._call(stream)
-            if isinstance(outcome, Future):
+            if isinstance(outcome, Answer):
                 outcome.add_done_callback(partial(self._on_done, stream))
             else:
                 self._give_back(stream, outcome)
             del stream, outcome  # or they would live until the next request
 
-    def _call(self, stream: Stream) -> Outcome | Future[bytes]:
+    def _call(self, stream: Stream, *, on_loop: bool = False) -> Outcome | Answer[bytes]:
         request = stream.request
         if request is None or stream.method is None:
             return None  # reset, or past its deadline, while it waited
@@ -128,25 +140,70 @@ class Dispatcher:
             if stream.compressed:
                 request = decompressed(request, stream.head.encoding, self._message_bytes)
             call = Call(stream.deadline_s, stream.head.request_id)
+            if on_loop:
+                call.later = self._call_later
             if not stream.method.streams:
                 return stream.method.handler(request, call)
             call.send = lambda message: self._give_back(stream, Part(message))
             return self._streamed(stream, stream.method.handler(request, call))
         except RequestError as error:
             return error
+        except NotHere:
+            stream.request = request
+            return NOT_HERE
         except Exception:  # noqa: BLE001  # logged there
             return _internal()
 
-    def _streamed(self, stream: Stream, outcome: bytes | Future[bytes]) -> bytes | Future[bytes]:
-        if isinstance(outcome, Future):
+    def _streamed(self, stream: Stream, outcome: bytes | Answer[bytes]) -> bytes | Answer[bytes]:
+        if isinstance(outcome, Answer):
             stream.future = outcome
             if stream.done:  # while the handler began
                 outcome.cancel()
         return outcome
 
-    def _on_done(self, stream: Stream, future: Future[bytes]) -> None:
+    def watch(self, stream: Stream) -> None:
+        """Sees to it that a stream with a deadline ends by then. On the event loop's thread."""
+        self._fresh.append(stream)
+        self._end_turn_soon()
+
+    def _call_later(self, function: Callable[[], None]) -> None:
+        """`Call.later`."""
+        self._later.append(function)
+        self._end_turn_soon()
+
+    def _end_turn_soon(self) -> None:
+        if not self._turn_ends:
+            self._turn_ends = True
+            self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        """The loop has called back for all that it had found to read."""
+        self._turn_ends = False
+        if self._later:
+            functions, self._later = self._later, []
+            self._loop_thread = threading.get_ident()
+            owners: set[Requests] = set()
+            self._owners = owners
+            try:
+                for function in functions:
+                    function()
+            finally:
+                self._owners = None
+                for requests in owners:
+                    requests.flush()
+        fresh, self._fresh = self._fresh, []
+        for stream in fresh:  # most are done by now, and need no timer
+            if not stream.done:
+                stream.requests.arm_timer(stream)
+
+    def _on_done(self, stream: Stream, future: Answer[bytes]) -> None:
         gone = stream.done and future.cancelled()
-        self._give_back(stream, None if gone else _outcome(future))
+        outcome = None if gone else _outcome(future)
+        if self._owners is not None and threading.get_ident() == self._loop_thread:
+            stream.requests.complete(stream, outcome)
+            self._owners.add(stream.requests)
+        else:
+            self._give_back(stream, outcome)
 
     def _give_back(self, stream: Stream, outcome: Outcome) -> None:
         """From any thread. Many outcomes that come together wake the loop once."""
@@ -180,6 +237,10 @@ class Dispatcher:
                 stream.requests.uncollected += sign * len(outcome)
 
 
+def _is_small(request: bytes | None) -> bool:
+    return request is not None and len(request) <= _SMALL_REQUEST_BYTES
+
+
 def _method(handler: Handler) -> Method:
     function = getattr(handler, "func", handler)
 
@@ -189,7 +250,7 @@ def _method(handler: Handler) -> Method:
     return Method(handler, marked("inline"), marked("each_message"), marked("streams"))
 
 
-def _outcome(future: Future[bytes]) -> Outcome:
+def _outcome(future: Answer[bytes]) -> Outcome:
     try:
         return future.result()
     except RequestError as error:

@@ -122,6 +122,9 @@ class Intake:
                 return
         if ends:
             self.end(stream)
+            return
+        # A length that is told must be compared.
+        stream.takes_whole = not stream.method.each_message and stream.head.content_length is None
 
     def end(self, stream: Stream, body: bytes | bytearray = b"") -> None:
         """The client has sent all of a request. `body` is what came at once, else it gathered."""
@@ -145,9 +148,12 @@ class Intake:
     def _on_data(self, stream_id: int, flags: int, payload: bytes | bytearray) -> None:
         connection, size = self._connection, len(payload)
         connection.credit(size)
+        stream = self._requests.streams.get(stream_id)
+        if flags == END_STREAM and stream is not None and stream.takes_whole:
+            self._take_whole(stream, payload)
+            return
         if flags & PADDED:
             payload = frames.without_padding(flags & PADDED, bytes(payload))
-        stream = self._requests.streams.get(stream_id)
         if stream is None:
             self._check_opened(stream_id)
             connection.on_data_of_closed(stream_id)
@@ -157,6 +163,7 @@ class Intake:
             if stream.half_closed:
                 raise StreamFault(Reason.STREAM_CLOSED, "DATA after END_STREAM")
             stream.half_closed = ends
+            stream.takes_whole = False
             connection.credit_stream(stream, size)
             stream.received += len(payload)
             if not payload and not ends:
@@ -171,6 +178,29 @@ class Intake:
             self._requests.reset(stream_id, fault.reason)
         except RequestError as error:
             self._refuse(stream, error)
+
+    def _take_whole(self, stream: Stream, payload: bytes | bytearray) -> None:
+        """`_take` for what most requests are: all of it in one frame."""
+        size = stream.received = len(payload)
+        stream.half_closed = True
+        try:
+            self._requests.hold(size)
+            if size < PREFIX_SIZE:
+                self.end(stream, payload)
+                return
+            expected = PREFIX_SIZE + message_size(payload, self._limits.message_bytes)
+        except RequestError as error:
+            self._refuse(stream, error)
+            return
+        if size > expected:
+            self._refuse(stream, _not_one_message(stream))
+            return
+        if size < expected:
+            self._refuse(stream, RequestError(Code.INTERNAL, "the message is cut off"))
+            return
+        stream.compressed = payload[0] == 1
+        stream.request = bytes(payload[PREFIX_SIZE:])
+        self._requests.run(stream)
 
     def _take(self, stream: Stream, payload: bytes | bytearray, ends: bool) -> None:
         """DATA of a request with one message."""

@@ -23,6 +23,7 @@ class Requests:
 
     Attributes:
         streams: The requests that are not finished, by stream.
+        deferred: Those of them that wait until the client has read more.
         uncollected: Bytes of answers that threads have finished and the loop has not seen; the
             dispatcher keeps it.
         flush: Sends what gathered; it ends each turn of the loop.
@@ -45,8 +46,7 @@ class Requests:
         self._held = 0  # bytes of messages
         self._abandoned = 0  # handlers that run though their stream is gone
         self._ended_first: dict[int, None] = {}
-        self._fresh: list[Stream] = []  # whose deadlines have no timer yet
-        self._deferred: deque[Stream] = deque()  # until the client has read more
+        self.deferred: deque[Stream] = deque()
         self._resets = Allowance(limits.resets, 30)
         self._control = Allowance(limits.control_frames, 100)
 
@@ -60,7 +60,7 @@ class Requests:
         self.streams[stream_id] = stream
         if head.timeout_s is not None:
             stream.deadline_s = time.monotonic() + head.timeout_s
-            self._fresh.append(stream)
+            self._dispatcher.watch(stream)
         return stream
 
     def hold(self, size: int) -> None:
@@ -77,19 +77,17 @@ class Requests:
 
     def resume(self) -> None:
         """Handles requests that had to wait for the client to read."""
-        while self._deferred and not self.is_full():
-            stream = self._deferred.popleft()
+        while self.deferred and not self.is_full():
+            stream = self.deferred.popleft()
             if not stream.done:
                 self._dispatcher.start(stream)
 
-    def arm_timers(self) -> None:
-        """Watches the deadlines of those requests that were not answered within their turn."""
-        now = time.monotonic()
-        for stream in self._fresh:
-            if not stream.done and stream.deadline_s is not None:
-                delay = max(0.0, stream.deadline_s - now)
-                stream.timer = self._loop.call_later(delay, self._on_timer, stream)
-        self._fresh.clear()
+    def arm_timer(self, stream: Stream) -> None:
+        """Ends a request at its deadline; the dispatcher calls this where it was not answered
+        within its turn."""
+        assert stream.deadline_s is not None
+        delay = max(0.0, stream.deadline_s - time.monotonic())
+        stream.timer = self._loop.call_later(delay, self._on_timer, stream)
 
     def give_up(self, stream: Stream) -> None:
         """Ends a request without an answer, or after it; a handler that has it runs on."""
@@ -111,8 +109,7 @@ class Requests:
         """The connection is gone."""
         for stream in list(self.streams.values()):
             self.give_up(stream)
-        self._deferred.clear()
-        self._fresh.clear()
+        self.deferred.clear()
 
     def charge_reset(self) -> None:
         """Counts a stream that ended for the client's doing.
@@ -137,7 +134,7 @@ class Requests:
         if stream.deadline_s is not None and time.monotonic() >= stream.deadline_s:
             self._expire(stream)
         elif self.is_full():
-            self._deferred.append(stream)
+            self.deferred.append(stream)
         else:
             self._dispatcher.start(stream)
 
@@ -176,7 +173,7 @@ class Requests:
         elif stream.deadline_s is not None and time.monotonic() >= stream.deadline_s:
             self._expire(stream)
         elif outcome is LATER:
-            self._deferred.append(stream)
+            self.deferred.append(stream)
         elif isinstance(outcome, RequestError):
             self.refuse(stream, outcome.code, outcome.message)
         elif isinstance(outcome, bytes):

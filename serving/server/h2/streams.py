@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from serving.server.answers import Answer
 from serving.server.calls import Handler
 from serving.server.h2.heads import Head
 
@@ -123,6 +123,7 @@ class Stream:
         "running",
         "segments",
         "send_window",
+        "takes_whole",
         "timer",
         "trailers",
         "unacknowledged",
@@ -140,11 +141,12 @@ class Stream:
         self.expected = -1  # bytes of the message with its prefix; -1: not known yet
         self.compressed = False
         self.received = 0  # bytes of all DATA without padding
+        self.takes_whole = False  # nothing came yet, and one frame may be all of a message
         self.unacknowledged = 0  # bytes that the client's window lacks
         self.half_closed = False  # the client has sent its END_STREAM
         self.request: bytes | None = None  # the message, until a handler takes it
         self.running = False  # a handler has it
-        self.future: Future[bytes] | None = None  # of a method that streams
+        self.future: Answer[bytes] | None = None  # of a method that streams
         self.done = False  # nothing more will be sent
         # What goes out.
         self.send_window = window

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 from google.protobuf.json_format import MessageToDict
@@ -28,6 +27,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import (
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest, RegressionResponse
 
+from serving.server.answers import Answer
 from serving.server.calls import Call, Handler
 from serving.server.core import ServerCore
 from serving.server.rest.example_json import read_examples
@@ -47,7 +47,7 @@ from serving.tensors import to_array, write_tensor
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 
-Pending: TypeAlias = "tuple[bytes | Future[bytes], Callable[[bytes], bytes]]"
+Pending: TypeAlias = "tuple[bytes | Answer[bytes], Callable[[bytes], bytes]]"
 """A handler's answer, or a future of it, and what makes JSON of it."""
 
 
@@ -192,7 +192,7 @@ class RestApi:
             lambda data: _dump(_fields(GetModelStatusResponse.FromString(data))),
         )
 
-    def _call(self, method: str, request: Any, call: Call) -> bytes | Future[bytes]:
+    def _call(self, method: str, request: Any, call: Call) -> bytes | Answer[bytes]:
         handler = self._handlers.get(method)
         if handler is None:
             raise RequestError(Code.UNIMPLEMENTED, f"{method} is not served")

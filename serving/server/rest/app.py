@@ -12,10 +12,10 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from serving.server.answers import Answer
 from serving.server.calls import Call, Handler
 from serving.server.core import ServerCore
 from serving.server.observe import Record
@@ -140,7 +140,7 @@ def build_app(
         deadline_s = None if limit_s is None else time.monotonic() + limit_s
         call = Call(deadline_s, request_id, entrypoint="REST")
 
-        def work() -> bytes | tuple[Future[bytes], Callable[[bytes], bytes]]:
+        def work() -> bytes | tuple[Answer[bytes], Callable[[bytes], bytes]]:
             try:
                 pending, finish = api.begin(request, decoded(body, headers, max_body_bytes), call)
             except RequestError as error:
@@ -150,15 +150,14 @@ def build_app(
                     record(call, _APIS[request.operation], started, error)
                 raise
             # A second turn in the pool only where the handler has to wait for others.
-            return (pending, finish) if isinstance(pending, Future) else finish(pending)
+            return (pending, finish) if isinstance(pending, Answer) else finish(pending)
 
         try:
             async with asyncio.timeout(limit_s):
                 result = await _in_thread(work)
                 if isinstance(result, tuple):
                     pending, finish = result
-                    # Shielded: a future that is cancelled would surprise whoever is to set it.
-                    data = await asyncio.shield(asyncio.wrap_future(pending))
+                    data = await _awaited(pending)
                     result = await _in_thread(lambda: finish(data))
         except TimeoutError:
             raise RequestError(
@@ -205,6 +204,23 @@ def build_app(
 
 async def _in_thread(work: Callable[[], _T]) -> _T:
     return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+async def _awaited(answer: Answer[bytes]) -> bytes:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[bytes] = loop.create_future()
+
+    def pass_on() -> None:
+        if future.done():  # the time was up
+            return
+        error = answer.exception()
+        if error is None:
+            future.set_result(answer.result())
+        else:
+            future.set_exception(error)
+
+    answer.add_done_callback(lambda _: loop.call_soon_threadsafe(pass_on))
+    return await future
 
 
 def _readiness(core: ServerCore, api: RestApi) -> _Reply:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest
 from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
+from serving.server.answers import Answer
 from serving.server.calls import Call, Handler
 from serving.server.classify import classify_handlers
 from serving.server.core import ServerCore, single_model
@@ -141,7 +141,7 @@ def _answer(handler: Handler, data: bytes) -> bytes | RequestError:
     """What a handler makes of a request; any other exception is a failure of the test."""
     try:
         answer = handler(data, Call())
-        return answer.result(30) if isinstance(answer, Future) else answer
+        return answer.result(30) if isinstance(answer, Answer) else answer
     except RequestError as caught:
         error = caught
     assert error.code in CLIENTS_FAULT, (error.code, error.message)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
 from dataclasses import dataclass
 
+from serving.server.answers import Answer
 from serving.server.calls import Call, Handler
 from serving.server.status import Code, RequestError
 
@@ -32,7 +32,7 @@ class Handlers:
     def __init__(self) -> None:
         self.gates: dict[bytes, Gate] = {}
         self.calls: list[Call] = []
-        self.streams: list[Future[bytes]] = []
+        self.streams: list[Answer[bytes]] = []
 
     def gate(self, name: str) -> Gate:
         return self.gates.setdefault(name.encode(), Gate())
@@ -41,8 +41,8 @@ class Handlers:
         def inline(data: bytes, call: Call) -> bytes:
             return data
 
-        def future(data: bytes, call: Call) -> Future[bytes]:
-            answer: Future[bytes] = Future()
+        def future(data: bytes, call: Call) -> Answer[bytes]:
+            answer: Answer[bytes] = Answer()
             threading.Thread(target=self._resolve, args=(data, answer)).start()
             return answer
 
@@ -53,9 +53,9 @@ class Handlers:
 
         inline.inline = future.inline = True  # type: ignore[attr-defined]
 
-        def stream(data: bytes, call: Call) -> Future[bytes]:
+        def stream(data: bytes, call: Call) -> Answer[bytes]:
             """Sends each word, and ends as the last one says; `wait` leaves it open."""
-            answer: Future[bytes] = Future()
+            answer: Answer[bytes] = Answer()
             self.streams.append(answer)
             *words, last = data.split(b" ")
             for word in words:
@@ -103,7 +103,7 @@ class Handlers:
         self.gate(data.decode()).pass_through()
         return data
 
-    def _resolve(self, data: bytes, answer: Future[bytes]) -> None:
+    def _resolve(self, data: bytes, answer: Answer[bytes]) -> None:
         if data == b"fail":
             answer.set_exception(RequestError(Code.ABORTED, "the batch failed"))
         elif data == b"crash":

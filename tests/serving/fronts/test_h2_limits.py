@@ -237,7 +237,7 @@ def test_answers_that_are_not_read(start, connect, framed) -> None:
     client.push()
     client.until(lambda: client.acknowledged)
     (connection,) = server._connections
-    eventually(lambda: connection._requests._deferred)
+    eventually(lambda: connection._requests.deferred)
     assert connection._outbox.unsent < 9 << 20  # those of four threads may come on top
     assert not handlers.calls
     other = connect(server.port)

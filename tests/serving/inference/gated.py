@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from serving.server.answers import Answer
 from serving.server.batch_threads import BatchThreads
 from serving.server.batching import BatchedModel, BatchRun
 from serving.server.batching_parameters import BatchingParameters
@@ -76,11 +76,11 @@ def batched(
         threads.close()
 
 
-def double(model: BatchedModel, *rows: float, **options: Any) -> Future[Any]:
+def double(model: BatchedModel, *rows: float, **options: Any) -> Answer[Any]:
     return model.submit("double", {"x": np.array(rows, np.float32)}, ["y"], **options)
 
 
-def failure(future: Future[Any]) -> tuple[Code, str]:
+def failure(future: Answer[Any]) -> tuple[Code, str]:
     error = future.exception(WAIT_S)
     assert isinstance(error, RequestError)
     return error.code, error.message

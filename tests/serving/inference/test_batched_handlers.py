@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,14 @@ from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
 from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
+from serving.server.answers import Answer
 from serving.server.batch_threads import BatchThreads
 from serving.server.batching import BatchedModel
 from serving.server.batching_parameters import BatchingParameters
 from serving.server.calls import Call
 from serving.server.classify import classify_handlers
 from serving.server.core import ServerCore
-from serving.server.handlers import predict
+from serving.server.predict import predict
 from serving.server.saved_model import SavedModel
 from serving.server.status import Code, RequestError
 
@@ -63,7 +63,7 @@ def test_predict(
 ) -> None:
     data, call = predict_request().SerializeToString(), Call()
     future = predict(one_model_core(batch(numeric)), data, call)
-    assert isinstance(future, Future)
+    assert isinstance(future, Answer)
     answer = future.result(30)
     assert answer == predict(one_model_core(numeric), data, Call())
     assert PredictResponse.FromString(answer).outputs["y"].float_val == [2, 4]
@@ -75,7 +75,7 @@ def test_predict_past_its_deadline(
 ) -> None:
     data, call = predict_request().SerializeToString(), Call(deadline_s=time.monotonic() - 1)
     future = predict(one_model_core(batch(numeric)), data, call)
-    assert isinstance(future, Future)
+    assert isinstance(future, Answer)
     with pytest.raises(RequestError) as caught:
         future.result(30)
     assert caught.value.code is Code.DEADLINE_EXCEEDED
@@ -98,5 +98,5 @@ def test_classify_and_multi_inference(
     for method, message in (("Classify", request), ("MultiInference", several)):
         data = message.SerializeToString()
         answer = batched[SERVICE + method](data, Call())
-        done = answer.result(30) if isinstance(answer, Future) else answer
+        done = answer.result(30) if isinstance(answer, Answer) else answer
         assert done == plain[SERVICE + method](data, Call())

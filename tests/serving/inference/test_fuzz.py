@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
 from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest
 
+from serving.server.answers import Answer
 from serving.server.calls import Call
 from serving.server.classify import classify_handlers
 from serving.server.status import RequestError
@@ -59,4 +59,4 @@ def test_any_bytes(
         answer = handler(bytes(data[: end or None]), Call())
     except RequestError:
         return
-    assert not isinstance(answer, Future)
+    assert not isinstance(answer, Answer)

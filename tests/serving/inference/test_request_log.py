@@ -28,7 +28,7 @@ from serving.server.batching import BatchedModel
 from serving.server.batching_parameters import BatchingParameters
 from serving.server.calls import Call, Handler
 from serving.server.classify import classify_handlers
-from serving.server.handlers import predict
+from serving.server.predict import predict
 from serving.server.request_log import LogLimits, RequestLogger
 from serving.server.request_logs import RequestLoggers, logged
 from serving.server.status import Code, RequestError

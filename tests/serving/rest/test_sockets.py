@@ -10,7 +10,6 @@ import gzip
 import socket
 import threading
 import time
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +17,7 @@ import httpx
 import pytest
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
+from serving.server.answers import Answer
 from serving.server.calls import Call
 from serving.server.rest import RestServer
 from serving.server.status import Code, RequestError
@@ -185,11 +185,11 @@ def test_what_no_handler_has_seen_is_recorded(start, handlers: dict[str, Any]) -
 
 @pytest.mark.parametrize("timeout_s", [0.2, 20])
 def test_a_handler_may_answer_later(start, handlers: dict[str, Any], timeout_s: float) -> None:
-    pending: list[tuple[Future[bytes], bytes]] = []
+    pending: list[tuple[Answer[bytes], bytes]] = []
     asked = threading.Event()
 
-    def handler(data: bytes, call: Call) -> Future[bytes]:
-        pending.append((Future(), handlers[PREDICT](data, call)))
+    def handler(data: bytes, call: Call) -> Answer[bytes]:
+        pending.append((Answer(), handlers[PREDICT](data, call)))
         asked.set()
         return pending[-1][0]
 
@@ -208,7 +208,7 @@ def test_a_handler_may_answer_later(start, handlers: dict[str, Any], timeout_s: 
 
 
 def test_a_future_may_fail(start) -> None:
-    future: Future[bytes] = Future()
+    future: Answer[bytes] = Answer()
     future.set_exception(RequestError(Code.RESOURCE_EXHAUSTED, "the queue is full"))
     _, url = start(methods={PREDICT: lambda data, call: future})
     response = send(url)
