@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import grpc
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
@@ -18,13 +16,13 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from serving.server.answers import Answer
 from serving.server.calls import Call, Handler
+from serving.server.ports import host_port, port_refused, remove_stale_socket
 from serving.server.status import RequestError
-from tfx_pipeline.errors import ConfigError, ServingError
+from tfx_pipeline.errors import ServingError
 
 logger = logging.getLogger("assay.serving")
 
 _MAX_DETAIL_CHARACTERS = 1500  # details travel in a header, which clients bound at 8 kB
-_FREE_PORT = {"port": 0, "rest_api_port": -1}
 _NO_DEADLINE_S = 1e9
 _SENDERS = 32  # streams whose clients do not read at the same time; more would hold up the others
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -103,30 +101,11 @@ def tls_credentials(key: str, cert: str, ca: str, client_verify: bool) -> grpc.S
     )
 
 
-def parse_channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    """Reads `--grpc_channel_arguments`: `KEY=VALUE` between commas; numbers become integers.
-
-    Raises:
-        ConfigError: A part is no `KEY=VALUE`.
-    """
-    found: list[tuple[str, int | str]] = []
-    for part in filter(None, text.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals or not key:
-            raise ConfigError(
-                f"--grpc_channel_arguments: {part!r} is no KEY=VALUE",
-                hint="Write, for instance, grpc.max_connection_age_ms=2000.",
-            )
-        found.append((key, int(value) if value.lstrip("-").isdigit() else value))
-    return found
-
-
 def _listen_on_socket(server: grpc.Server, path: str) -> None:
-    if Path(path).is_socket() and not _answers(path):
-        Path(path).unlink()  # left by a server that was killed
     try:
+        remove_stale_socket(path)
         bound = server.add_insecure_port(f"unix:{path}")
-    except RuntimeError:
+    except (OSError, RuntimeError):
         bound = 0
     if not bound:
         raise ServingError(
@@ -135,50 +114,8 @@ def _listen_on_socket(server: grpc.Server, path: str) -> None:
         )
 
 
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
-
-
 def _services(handlers: Mapping[str, Handler]) -> list[str]:
     return sorted({method.split("/")[1] for method in handlers})
-
-
-def check_port(port: int, address: str = "0.0.0.0", flag: str = "port") -> None:
-    """Tells early whether a front could listen on a port.
-
-    Args:
-        port: TCP port; 0: any.
-        address: IP address to listen on.
-        flag: Where the port comes from, for the error.
-
-    Raises:
-        ServingError: The port is taken or not allowed, or the address is not this machine's.
-    """
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            raise port_refused(address, port, error.strerror or str(error), flag) from error
-
-
-def host_port(address: str, port: int) -> str:
-    """`127.0.0.1:8500`, `[::1]:8500`."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def port_refused(address: str, port: int, reason: str, flag: str = "port") -> ServingError:
-    """The error for a port that cannot be listened on."""
-    free = f"--{flag}={_FREE_PORT[flag]}"
-    return ServingError(
-        f"cannot listen on port {port} of {address}: {reason}",
-        hint=f"Stop what uses it, choose another port with --{flag}, or {free} for a free one.",
-    )
 
 
 class _Methods(grpc.GenericRpcHandler):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
@@ -19,6 +18,7 @@ from serving.server.calls import Handler
 from serving.server.h2.connection import Connection
 from serving.server.h2.dispatch import Dispatcher
 from serving.server.h2.streams import Limits
+from serving.server.ports import port_refused, remove_stale_socket
 from tfx_pipeline.errors import ServingError
 
 logger = logging.getLogger("assay.serving")
@@ -129,7 +129,13 @@ class H2Server:
         for connection in list(self._connections):
             connection.watch(now)
         shortest = min(
-            limits.handshake_s, limits.keepalive_s, limits.keepalive_timeout_s, limits.stall_s
+            limits.handshake_s,
+            limits.keepalive_s,
+            limits.keepalive_timeout_s,
+            limits.stall_s,
+            limits.age_s,
+            limits.age_grace_s,
+            limits.idle_s,
         )
         self._loop.call_later(min(5.0, shortest / 4), self._watch)
 
@@ -210,10 +216,7 @@ def _listen_tcp(address: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)  # here, as two may bind a port and only one listen
     except OSError as error:
         listener.close()
-        raise ServingError(
-            f"cannot listen on port {port} of {address}: {error.strerror or error}",
-            hint="Stop what uses it, choose another port with --port, or --port=0 for a free one.",
-        ) from error
+        raise port_refused(address, port, error.strerror or str(error)) from error
     listener.setblocking(False)
     return listener
 
@@ -221,7 +224,7 @@ def _listen_tcp(address: str, port: int) -> socket.socket:
 def _listen_unix(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
-        _remove_stale(path)
+        remove_stale_socket(path)
         listener.bind(path)
         listener.listen(_BACKLOG)
     except OSError as error:
@@ -232,20 +235,3 @@ def _listen_unix(path: str) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
-
-
-def _remove_stale(path: str) -> None:
-    """Removes a socket that nobody listens on: what a killed server left.
-
-    Raises:
-        OSError: Somebody does.
-    """
-    if not Path(path).is_socket():
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)
-            return
-    raise OSError(errno.EADDRINUSE, "it is taken by another process")

@@ -64,7 +64,8 @@ def listen(
 
 
 def _grpc(options: ServerOptions, handlers: Mapping[str, Handler], listening: Listening) -> None:
-    from serving.server.grpc_front import parse_channel_arguments, start_grpc, tls_credentials
+    from serving.server.channel_arguments import parse_channel_arguments
+    from serving.server.grpc_front import start_grpc, tls_credentials
 
     credentials = None
     if options.ssl_config_file:
@@ -87,11 +88,15 @@ def _grpc(options: ServerOptions, handlers: Mapping[str, Handler], listening: Li
 
 
 def _grpc_h2(options: ServerOptions, handlers: Mapping[str, Handler], listening: Listening) -> None:
+    from serving.server.channel_arguments import h2_limits, parse_channel_arguments
     from serving.server.h2_front import start_h2
     from serving.server.reflection import reflection_handlers
 
-    if options.grpc_channel_arguments:
-        logger.warning("--grpc_channel_arguments does nothing with --grpc_front=h2")
+    limits, unknown = h2_limits(parse_channel_arguments(options.grpc_channel_arguments))
+    for name in unknown:
+        logger.warning(
+            "--grpc_channel_arguments: %s does nothing here; --grpc_front=grpcio knows it", name
+        )
     server = start_h2(
         {**handlers, **reflection_handlers(handlers)},
         port=options.port,
@@ -99,6 +104,7 @@ def _grpc_h2(options: ServerOptions, handlers: Mapping[str, Handler], listening:
         address=options.bind_address,
         socket_path=options.grpc_socket_path,
         ssl_context=_ssl_context(options.ssl_config_file, "ssl_config_file"),
+        limits=limits,
     )
     listening.port = server.port
     listening.stops.append(server.stop)

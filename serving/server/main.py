@@ -75,7 +75,7 @@ def _serve(options: ServerOptions, warnings: list[str]) -> int:
         log_all_as_json(requests=options.log_requests)
     else:
         log_to_stderr(as_json=False, requests=options.log_requests)
-    from serving.server.grpc_front import check_port
+    from serving.server.ports import check_port
 
     # Before the seconds that TensorFlow's import takes.
     check_port(options.port, options.bind_address)

@@ -15,7 +15,6 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from serving.server import config_files
 from serving.server.classify import classify_handlers
 from serving.server.core import ServerCore, single_model
-from serving.server.grpc_front import host_port
 from serving.server.handlers import build_handlers
 from serving.server.listening import listen
 from serving.server.loaded import State
@@ -23,6 +22,7 @@ from serving.server.loading import Loader
 from serving.server.metrics import Metrics
 from serving.server.observe import observed, recorder
 from serving.server.options import ServerOptions
+from serving.server.ports import host_port
 from serving.server.profiler import profiler_handlers
 from serving.server.request_log import RequestLogger
 from serving.server.request_logs import RequestLoggers, logged

@@ -6,9 +6,10 @@ import socket
 
 import pytest
 
-from serving.server.grpc_front import check_port, start_grpc
+from serving.server.grpc_front import start_grpc
 from serving.server.main import main
 from serving.server.options import ServerOptions, parse_flags
+from serving.server.ports import check_port
 from tfx_pipeline.errors import ConfigError, ServingError
 
 

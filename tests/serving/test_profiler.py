@@ -66,7 +66,7 @@ def failure(channel: grpc.Channel, method: str, data: bytes) -> tuple[str, str]:
 
 
 def test_tensorflows_client_gets_a_trace(address: str, busy: None, tmp_path: Path) -> None:
-    tf.profiler.experimental.client.trace(f"grpc://{address}", str(tmp_path), 100)
+    tf.profiler.experimental.client.trace(f"grpc://{address}", str(tmp_path), 500)
     [file] = tmp_path.rglob("*.xplane.pb")
     assert file.name == f"{address.replace(':', '_')}.xplane.pb"
     events = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from typing import cast
 
@@ -21,6 +22,7 @@ CONNECTION_WINDOW = 16 * 2**20
 _LAST_STREAM = 2**31 - 1
 _DRAIN_PING = b"draining"
 _KEEPALIVE_PING = b"keepaliv"
+_DRAIN_PING_S = 1.0  # for a client to answer, where its connection has got old
 
 
 class Connection(asyncio.Protocol):
@@ -35,9 +37,13 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._heads: HeadReader | None = None
         self._unacknowledged = 0  # bytes that the connection's inbound window lacks
+        self._drained_from: float | None = None  # its age, not the server, ended it
         self._draining = self._closing = self._reading_paused = False
         self._refuse_above = _LAST_STREAM
         self._since = self._last_read = self._loop.time()
+        self._began = self._busy = self._since
+        self._seen_id = 0
+        self._age_s = limits.age_s * random.uniform(0.9, 1.1)  # or all would come back at once
         self._pinged: float | None = None
         self._stalled: float | None = None
 
@@ -180,6 +186,19 @@ class Connection(asyncio.Protocol):
             self._pinged = now
             self._outbox.put(frames.frame(frames.PING, 0, 0, _KEEPALIVE_PING))
             self._outbox.flush()
+        self._watch_age(now)
+
+    def _watch_age(self, now: float) -> None:
+        if self._requests.streams or self._seen_id != self._intake.last_id:
+            self._busy, self._seen_id = now, self._intake.last_id
+        if self._draining:
+            if self._drained_from is not None and now - self._drained_from > _DRAIN_PING_S:
+                self.end_draining()
+            if now - self._began > self._age_s + self._limits.age_grace_s:
+                self.abort()
+        elif now - self._began > self._age_s or now - self._busy > self._limits.idle_s:
+            self._drained_from = now
+            self.drain()
 
     # Frames, from the intake.
 

@@ -177,7 +177,10 @@ class Requests:
         elif isinstance(outcome, RequestError):
             self.refuse(stream, outcome.code, outcome.message)
         elif isinstance(outcome, bytes):
-            self.outbox.answer(stream, outcome)
+            if len(outcome) > self._limits.answer_bytes:
+                self._refuse_answer(stream, len(outcome))
+            else:
+                self.outbox.answer(stream, outcome)
         else:
             self.refuse(stream, Code.INTERNAL, "the method did not answer with bytes")
 
@@ -225,6 +228,10 @@ class Requests:
             self.outbox.put(frames.rst_stream(stream.id, Reason.NO_ERROR))
             self._remember(stream.id)
         self.give_up(stream)
+
+    def _refuse_answer(self, stream: Stream, size: int) -> None:
+        text = f"Sent message larger than max ({size} vs. {self._limits.answer_bytes})"
+        self.refuse(stream, Code.RESOURCE_EXHAUSTED, text)
 
     def _expire(self, stream: Stream) -> None:
         if not stream.done:

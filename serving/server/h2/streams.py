@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ class Limits:
             that the client reset counts for as long as its handler runs.
         message_bytes: Largest message, before and after decompression; a larger one is
             RESOURCE_EXHAUSTED as soon as its prefix, or what it decompresses to, tells.
+        answer_bytes: Largest answer; a larger one is RESOURCE_EXHAUSTED.
         request_bytes: All messages of one connection's open requests; one that goes beyond is
             RESOURCE_EXHAUSTED.
         unsent_bytes: Answers of one connection that wait for its client to read. Beyond, its next
@@ -31,6 +33,10 @@ class Limits:
         handshake_s: Time for TLS, the preface and the first SETTINGS.
         keepalive_s: Silence after which we PING.
         keepalive_timeout_s: Silence after the PING until the connection is taken for dead.
+        age_s: Age at which a connection is drained (GOAWAY), give or take a tenth, so that clients
+            come back to other servers.
+        age_grace_s: How long its requests then have.
+        idle_s: Time without requests after which a connection is drained.
         stall_s: Time without progress after which a client that does not read is cut off.
         resets: Streams that a client may reset at once (rapid reset, CVE-2023-44487), or make us
             reset (CVE-2025-8671); then 1 per request that it lets finish, and 30 a second.
@@ -42,11 +48,15 @@ class Limits:
 
     concurrent_streams: int = 1000
     message_bytes: int = 512 * 2**20
+    answer_bytes: int = 2**32 - 1
     request_bytes: int = 2 * 2**30
     unsent_bytes: int = 64 * 2**20
     handshake_s: float = 20.0
     keepalive_s: float = 300.0
     keepalive_timeout_s: float = 20.0
+    age_s: float = math.inf
+    age_grace_s: float = math.inf
+    idle_s: float = math.inf
     stall_s: float = 120.0
     resets: int = 1000
     control_frames: int = 1000

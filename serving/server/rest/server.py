@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from serving.server.grpc_front import port_refused
+from serving.server.ports import port_refused
 from serving.server.rest.app import App
 from serving.server.rest.connection import Connection
 from tfx_pipeline.errors import ServingError
