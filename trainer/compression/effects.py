@@ -63,10 +63,13 @@ def _parameters(model: tf_keras.Model) -> int:
     for layer in leaves(model):
         if isinstance(layer, QuantizeLayer):
             continue
-        # A quantize wrapper keeps the ranges and its step beside the layer's own weights.
-        inner = layer.layer if isinstance(layer, QuantizeWrapper) else layer
-        weights = [*layer.trainable_weights, *inner.non_trainable_weights]
-        count += sum(variable.shape.num_elements() for variable in weights)
+        weights = [*layer.trainable_weights, *layer.non_trainable_weights]
+        if isinstance(layer, QuantizeWrapper):
+            # It keeps the ranges and its step beside the layer's own weights, and takes the kernel.
+            kernels = [variable for variable, *_ in layer._weight_vars]
+            weights = [*layer.trainable_weights, *layer.layer.non_trainable_weights, *kernels]
+        by_id = {id(variable): variable for variable in weights}
+        count += sum(variable.shape.num_elements() for variable in by_id.values())
     return count
 
 

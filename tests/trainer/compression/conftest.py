@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,5 +93,56 @@ def auc(context: Context) -> Callable[[Any], float]:
 
     def measure(model: Any) -> float:
         return float(roc_auc_score(held.label.ravel(), np.asarray(model(held.features)).ravel()))
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def images(context: Context) -> Context:
+    """600 noisy images of 12 x 12 x 2, whose label says which of two spots is brighter."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(600, 12, 12, 2)).astype(np.float32)
+    score = image[:, 2:6, 2:6, 0].mean((1, 2)) - image[:, 6:10, 6:10, 1].mean((1, 2))
+    label = (score > 0).astype(np.int64)[:, None]
+    layout = [FeatureSpec("image", "image", 288, (12, 12, 2))]
+    split = Split("train", (), layout, {}, 600, Held({"image": image}, label))
+    train = context.train.model_copy(update={"batch_size": 50})
+    rows = {"image": image[:300]}
+    return dataclasses.replace(
+        context, layout=layout, train_split=split, val_split=None, train=train, rows=rows
+    )
+
+
+@pytest.fixture(scope="session")
+def convolutional(images: Context) -> Any:
+    """A trained network of the patterns that TF-MOT knows. Shared: no test may change it."""
+    import tf_keras
+
+    layers = tf_keras.layers
+    tf_keras.utils.set_random_seed(1)
+    x = tf_keras.Input((12, 12, 2), name="image")
+    y = layers.Conv2D(16, 3, use_bias=False, name="conv")(x)
+    y = layers.ReLU(name="conv_relu")(layers.BatchNormalization(name="conv_norm")(y))
+    y = layers.BatchNormalization(name="wise_norm")(layers.DepthwiseConv2D(3, name="wise")(y))
+    y = layers.Activation("relu", name="wise_relu")(y)
+    y = layers.SeparableConv2D(24, 3, activation="relu", name="separable")(y)
+    y = layers.ReLU(name="plain_relu")(layers.Conv2D(16, 1, name="plain")(y))
+    y = layers.Dense(16, "relu", name="dense")(layers.Flatten()(layers.MaxPooling2D(2)(y)))
+    model = tf_keras.Model({"image": x}, layers.Dense(1, "sigmoid", name="head")(y), name="cnn")
+    held = images.train_split.held
+    assert held is not None
+    model.compile(tf_keras.optimizers.Adam(5e-3), "binary_crossentropy")
+    model.fit(held.features, held.label, epochs=12, batch_size=50, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def accuracy(images: Context) -> Callable[[Any], float]:
+    """Share of the training images that a model tells right."""
+    held = images.train_split.held
+    assert held is not None
+
+    def measure(model: Any) -> float:
+        return float(((np.asarray(model(held.features)) > 0.5) == held.label).mean())
 
     return measure
