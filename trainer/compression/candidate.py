@@ -70,9 +70,11 @@ class Candidate:
 
 
 def write_index(candidates: list[Candidate], folder: Path) -> None:
-    """Writes `candidates.json` into the folder of a ladder."""
+    """Writes `candidates.json` into the folder of a ladder, whole or not at all."""
     rows = [dataclasses.asdict(candidate) for candidate in candidates]
-    (folder / INDEX_FILE).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    unfinished = folder / f"{INDEX_FILE}.unfinished"
+    unfinished.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(folder / INDEX_FILE)
 
 
 def read_index(folder: Path) -> list[Candidate]:
