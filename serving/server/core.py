@@ -32,6 +32,8 @@ class ServerCore:
         load: Loads a version, given the model's name and the version's folder.
         retries: Of loads that fail.
         load_threads: Models loaded at the same time; 0: one after the other.
+        unload_threads: Versions unloaded at the same time, beside the looks at the folders; 0: one
+            after the other, between them.
         allow_labels_for_unavailable: Lets a label that is new name a version not yet loaded
             (`--allow_version_labels_for_unavailable_models`).
         log_requests: Is given each config that is taken, for the models' `logging_config`; may
@@ -44,12 +46,14 @@ class ServerCore:
         *,
         retries: Retries | None = None,
         load_threads: int = 0,
+        unload_threads: int = 0,
         allow_labels_for_unavailable: bool = False,
         log_requests: Callable[[ModelServerConfig], None] | None = None,
     ) -> None:
         self._load = load
         self._retries = retries or Retries()
         self._load_threads = load_threads
+        self._unloads = ThreadPoolExecutor(unload_threads, "unload") if unload_threads else None
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
         self._log_requests = log_requests
         self._models: dict[str, ServedModel] = {}
@@ -187,6 +191,8 @@ class ServerCore:
         with self._polling:
             for model in self._models.values():
                 model.close()
+        if self._unloads is not None:
+            self._unloads.shutdown()
 
     def _labelled(self, name: str, label: str) -> int:
         version = self._labels.get((name, label))
@@ -219,7 +225,9 @@ class ServerCore:
             served = self._models.get(model.name)
             if served is None:
                 load = functools.partial(self._load, model.name)
-                served = ServedModel(model.name, base_path, load, policy, self._retries)
+                served = ServedModel(
+                    model.name, base_path, load, policy, self._retries, self._unloads
+                )
             served.base_path, served.policy = base_path, policy
             kept[model.name] = served
         gone = [served for name, served in self._models.items() if name not in kept]

@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"TensorFlow ModelServer: assay {_version('tfx-assay')}")
         print(f"TensorFlow Library: {_version('tensorflow')}")
         return 0
+    argv = [word for word in argv if word != "--version=false"]
     try:
         return _serve(*parse_flags(argv))
     except AssayError as error:

@@ -61,6 +61,9 @@ class ServerOptions:
     max_num_load_retries: int = _flag(5, "how often a load that failed is tried again")
     load_retry_interval_micros: int = _flag(60_000_000, "microseconds between two such tries")
     num_load_threads: int = _flag(0, "models loaded at the same time; 0: one after the other")
+    num_unload_threads: int = _flag(
+        0, "models unloaded at the same time; 0: one after the other, by who has used them last"
+    )
     tensorflow_session_parallelism: int = _flag(0, "threads within and between ops; 0: automatic")
     tensorflow_intra_op_parallelism: int = _flag(0, "threads within an op; 0: automatic")
     tensorflow_inter_op_parallelism: int = _flag(
@@ -90,8 +93,8 @@ class ServerOptions:
         "0.0.0.0", "IP address to listen on; 127.0.0.1 answers this machine only", ours=True
     )
     grpc_front: str = _flag(
-        "grpcio",
-        "what carries gRPC: grpcio, or h2 (asyncio, a tenth of the time a request)",
+        "h2",
+        "what carries gRPC: h2 (asyncio, a tenth of the CPU a request), or grpcio",
         ours=True,
     )
     rest_api_ssl_config_file: str = _flag(
@@ -129,7 +132,6 @@ MEANINGLESS: dict[str, str] = {
     "mixed_precision": "it is for TPUs and GPUs",
     "num_tflite_interpreters_per_pool": "an interpreter is made for each thread",
     "num_tflite_pools": "an interpreter is made for each thread",
-    "num_unload_threads": "a version is unloaded by the last request on it",
     "per_process_gpu_memory_fraction": "set gpu_options in tensorflow_session_config_file",
     "platform_config_file": "the platform is TensorFlow",
     "remove_unused_fields_from_bundle_metagraph": "they are not kept",
@@ -291,6 +293,7 @@ _NOT_NEGATIVE = (
     "max_num_load_retries",
     "model_config_file_poll_wait_seconds",
     "num_load_threads",
+    "num_unload_threads",
     "num_request_iterations_for_warmup",
     "tensorflow_inter_op_parallelism",
     "tensorflow_intra_op_parallelism",

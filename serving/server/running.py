@@ -111,6 +111,7 @@ def start(options: ServerOptions, *, ready_timeout_s: float | None = 60.0) -> Ru
         loader,
         retries=Retries(options.max_num_load_retries, options.load_retry_interval_micros / 1e6),
         load_threads=options.num_load_threads,
+        unload_threads=options.num_unload_threads,
         allow_labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
         log_requests=loggers.update,
     )

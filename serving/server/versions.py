@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,14 @@ class ServedModel:
     """One model name, its base path, and the versions that answer.
 
     `poll` is for one thread at a time; everything else may be called from any.
+
+    Args:
+        name: What requests call it.
+        base_path: Of the version folders.
+        load: Loads the version in a folder.
+        policy: Which versions are served.
+        retries: Of loads that fail.
+        unloads: Runs the unloading of versions; None: `poll` does, or the last request's thread.
     """
 
     def __init__(
@@ -65,12 +74,14 @@ class ServedModel:
         load: Callable[[Path], Servable],
         policy: VersionPolicy = LATEST,
         retries: Retries = Retries(),
+        unloads: Executor | None = None,
     ) -> None:
         self.name = name
         self.base_path = base_path
         self.policy = policy
         self._load = load
         self._retries = retries
+        self._unloads = unloads
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._loaded: dict[int, Loaded] = {}
@@ -109,10 +120,11 @@ class ServedModel:
         with self._lock:
             loaded.requests -= 1
             last = loaded.retired and loaded.requests == 0
-        if last:
-            # Not here: it takes a while, and this may be an event loop's thread.
-            thread = threading.Thread(target=self._unload, args=(loaded,), name="unload")
-            thread.start()
+        if not last:
+            return
+        # Not here: it takes a while, and this may be an event loop's thread.
+        if self._unloads is None or not self._submit(self._unloads, loaded):
+            threading.Thread(target=self._unload, args=(loaded,), name="unload").start()
 
     def statuses(self) -> dict[int, VersionStatus]:
         """Every version seen so far, newest first, and its state."""
@@ -252,7 +264,15 @@ class ServedModel:
             idle = [old for old in retired if old.requests == 0]
             self._changed.notify_all()
         for old in idle:
-            self._unload(old)
+            if self._unloads is None or not self._submit(self._unloads, old):
+                self._unload(old)
+
+    def _submit(self, unloads: Executor, loaded: Loaded) -> bool:
+        try:
+            unloads.submit(self._unload, loaded)
+        except RuntimeError:  # it is shut down: a request has outlasted the server's end
+            return False
+        return True
 
     def _unload(self, loaded: Loaded) -> None:
         loaded.model.close()

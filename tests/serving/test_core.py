@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -202,3 +203,29 @@ def test_a_load_that_failed_is_tried_again_so_often_and_no_more(tmp_path: Path, 
     later.poll()
     assert tries == 4  # its time has not come
     assert later.next_retry_s() is not None
+
+
+class SlowToClose:
+    """A model whose end waits for the test."""
+
+    def __init__(self, name: str, closing: threading.Semaphore, gate: threading.Event) -> None:
+        self.signatures: dict[str, object] = {}
+        self._closing, self._gate = closing, gate
+
+    def close(self) -> None:
+        self._closing.release()
+        assert self._gate.wait(20)
+
+
+def test_models_are_unloaded_at_the_same_time_where_asked(tmp_path: Path, push: Push) -> None:
+    for name in ("a", "b", "c"):
+        push(tmp_path / name, 1)
+    closing, gate = threading.Semaphore(0), threading.Event()
+    core = ServerCore(lambda name, _: SlowToClose(name, closing, gate), unload_threads=2)
+    core.configure(config(*(model(name, tmp_path / name) for name in ("a", "b", "c"))))
+    core.configure(config(model("c", tmp_path / "c")))  # does not wait for them
+    for _ in range(2):
+        assert closing.acquire(timeout=20)
+    gate.set()
+    core.close()
+    assert closing.acquire(timeout=20)
