@@ -167,3 +167,38 @@ def test_client_imports_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_client_is_imported_in_half_a_second() -> None:
+    script = (
+        "import time; started = time.process_time()\n"
+        "from serving.client import Client, RestClient\n"
+        "print(time.process_time() - started)"
+    )
+
+    def seconds() -> float:
+        words = [sys.executable, "-c", script]
+        return float(subprocess.run(words, cwd=ROOT, capture_output=True, check=True).stdout)
+
+    assert min(seconds() for _ in range(3)) < 0.5
+
+
+@pytest.mark.parametrize("flag", ["port", "rest_api_port"])
+def test_a_taken_port_is_told_before_tensorflow_is_imported(flag: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        flags = [
+            "--port=0",
+            "--bind_address=127.0.0.1",
+            "--model_base_path=/m",
+            f"--{flag}={taken.getsockname()[1]}",
+        ]
+        script = (
+            "import sys\nfrom serving.server.main import main\n"
+            f"print(main({flags}), 'tensorflow' in sys.modules)"
+        )
+        words = [sys.executable, "-c", script]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == f"{ServingError.exit_code} False\n", done.stderr
+    assert f"choose another port with --{flag}" in done.stderr
