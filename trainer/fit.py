@@ -51,6 +51,8 @@ def compile_model(
         loss_weights=[scale.std**-2] if label.task == "regression" else None,
         steps_per_execution=min(_STEPS_PER_EXECUTION, train.steps_per_epoch),
     )
+    # Otherwise the first step makes its variables, and is traced twice for it.
+    model.optimizer.build(model.trainable_variables)
 
 
 def fit(

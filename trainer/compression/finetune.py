@@ -11,6 +11,7 @@ import tf_keras
 
 from tfx_pipeline.errors import NodeFailed
 from trainer.compression.context import Context
+from trainer.compression.kernels import without_autograph
 from trainer.fit import compile_model, not_finite
 from trainer.input import train_batches
 
@@ -76,6 +77,7 @@ def finetune(
     tf_keras.utils.set_random_seed(context.seed)
     with context.strategy.scope():
         compile_model(model, train, context.transform.label, context.scale, loss=loss)
+        model.train_step = without_autograph(model, model.train_step)
         batches = train_batches(context.train_split, train.batch_size, context.seed, 0)
         history = model.fit(batches, steps_per_epoch=steps, callbacks=list(callbacks), verbose=0)
     _check_finite(model, float(history.history["loss"][-1]), context, learning_rate)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
+import tensorflow as tf
 import tf_keras
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _NAMES = ("kernel", "embeddings")  # As Keras ends their names: kernel, pointwise_kernel, ...
 
@@ -28,7 +32,21 @@ def replace_leaves(
     def replace(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         return replace_leaves(layer, make) if isinstance(layer, tf_keras.Model) else make(layer)
 
-    return tf_keras.models.clone_model(model, clone_function=replace)
+    cloned = without_autograph(model, tf_keras.models.clone_model)
+    return cloned(model, clone_function=replace)
+
+
+def without_autograph(model: tf_keras.Model, function: _Function) -> _Function:
+    """A function that builds or trains on a model, with its layers' Python left as it is.
+
+    TF-MOT's wrappers and Keras's layers have TensorFlow's own control flow; translating them takes
+    longer than a short training (seen: a third of a pruned candidate's time). With layers of the
+    user's, which may need it, the function is given back unchanged.
+    """
+    modules = {type(layer).__module__.split(".")[0] for layer in leaves(model)}
+    if modules <= {"tf_keras", "tensorflow_model_optimization", "trainer"}:
+        return tf.autograph.experimental.do_not_convert(function)
+    return function
 
 
 def kernels(model: tf_keras.Model) -> dict[str, np.ndarray]:
