@@ -27,6 +27,7 @@ def _config(**sections: Any) -> PipelineConfig:
 def _problems(config: PipelineConfig) -> list[Problem]:
     found = (
         checks.compression_is_bounded,
+        checks.candidates_fit_together,
         checks.budgets_can_be_met,
         checks.slices_are_named,
         checks.address_has_a_port,
@@ -38,6 +39,14 @@ def _problems(config: PipelineConfig) -> list[Problem]:
     ("sections", "where", "what"),
     [
         ({"compress": "auto"}, "compress", "how much worse"),
+        (
+            {
+                "gates": {"quality": {"thresholds": [{"metric": "auc", "max_drop": 0.01}]}},
+                "compress": {"candidates": [{"method": "int8", "of": "prune_80"}]},
+            },
+            "compress.candidates[0].of",
+            "there is no such candidate",
+        ),
         (
             {"gates": {"latency_p99_ms": {"max": math.inf}}},
             "gates.latency_p99_ms.max",

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.config.serving_gate import Budget
+from tfx_pipeline.errors import ConfigError
 from tfx_pipeline.gates.metrics import metrics_of
 from tfx_pipeline.lint.registry import Problem, register
+from trainer.compression.plan import ordered
 
 # The smallest SavedModel with a variable has some 10 kB of files; its graph alone is above this.
 _SMALLEST_FOLDER = 5_000
@@ -27,6 +29,17 @@ def compression_is_bounded(config: PipelineConfig) -> Iterator[Problem]:
             "give one in gates.quality.thresholds a max_drop, for instance "
             "{metric: auc, min: 0.9, max_drop: 0.003}",
         )
+
+
+@register
+def candidates_fit_together(config: PipelineConfig) -> Iterator[Problem]:
+    """Names are unique, and each candidate starts from one that there is."""
+    if config.compress is None or config.compress.candidates == "auto":
+        return
+    try:
+        ordered(config.compress.candidates)
+    except ConfigError as error:
+        yield Problem(error.where, error.headline, error.hint)
 
 
 @register

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trainer.config import ModelConfig
 
 _FIELD = "compress.candidates"
+_TAKEN = {FLOAT: "the trained model", "champion": "the model in production, in the verdict"}
 
 # Below this many weights there is nothing to prune: the file is mostly its graph.
 _PRUNE_MIN_WEIGHTS = 1000
@@ -82,16 +83,16 @@ def ordered(candidates: Sequence[CandidateConfig]) -> list[CandidateConfig]:
     this before anything has run.
 
     Raises:
-        ConfigError: Two candidates of one name, one named `float`, an unknown `of`, a circle of
+        ConfigError: Two candidates of one name, one of a name that is taken, an unknown `of`, a circle of
             them, or a candidate of one whose weights are another's.
     """
     named = {}
     names = [candidate.name or default_name(candidate) for candidate in candidates]
     for index, (name, candidate) in enumerate(zip(names, candidates, strict=True)):
         where = f"{_FIELD}[{index}]"
-        if name == FLOAT:
+        if name in _TAKEN:
             raise ConfigError(
-                f"no candidate may be named {FLOAT!r}: that is the trained model",
+                f"no candidate may be named {name!r}: that is {_TAKEN[name]}",
                 where=where,
                 hint="Choose another `name`.",
             )

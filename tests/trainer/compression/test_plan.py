@@ -54,6 +54,7 @@ def test_a_candidate_comes_after_the_one_it_starts_from() -> None:
     [
         ([{"method": "qat", "of": "prune_8"}, {"method": "prune"}], "no such candidate", "[0].of"),
         ([{"method": "qat", "name": "float"}], "that is the trained model", "[0]"),
+        ([{"method": "qat", "name": "champion"}], "that is the model in production", "[0]"),
         ([{"method": "prune"}, {"method": "prune", "steps": 9}], "2 candidates .* 'prune_80'", "1"),
         (
             [
