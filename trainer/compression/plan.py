@@ -83,8 +83,8 @@ def ordered(candidates: Sequence[CandidateConfig]) -> list[CandidateConfig]:
     this before anything has run.
 
     Raises:
-        ConfigError: Two candidates of one name, one of a name that is taken, an unknown `of`, a circle of
-            them, or a candidate of one whose weights are another's.
+        ConfigError: Two candidates of one name, one of a name that is taken, an unknown `of`, a
+            circle of them, or a candidate of one whose weights are another's.
     """
     named = {}
     names = [candidate.name or default_name(candidate) for candidate in candidates]
