@@ -16,38 +16,31 @@ Array: TypeAlias = np.ndarray[Any, Any]
 Shape: TypeAlias = tuple[Any, ...]
 
 
-def rows(inputs: Mapping[str, Array]) -> int:
-    """The rows of one request.
+def rows_and_shape(inputs: Mapping[str, Array], variable: bool) -> tuple[int, Shape]:
+    """How many rows a request has, and what it must have in common with another of its signature
+    to go into one batch.
+
+    Args:
+        inputs: Of one request; requests of one signature have them in the same order.
+        variable: Whether shapes are padded, so that only the number of dimensions matters.
 
     Raises:
         RequestError: INVALID_ARGUMENT: its inputs have no first dimension, or not the same.
     """
-    size = -1
-    for array in inputs.values():
-        if not array.ndim:
+    size, key = -1, []
+    for alias, array in inputs.items():
+        shape = array.shape
+        if not shape:
             raise invalid_argument("Batching Run() input tensors must have at least one dimension")
-        if size not in (-1, array.shape[0]):
+        if size != shape[0] and size >= 0:
             raise invalid_argument(
                 "Batching Run() input tensors must have equal 0th-dimension size"
             )
-        size = array.shape[0]
+        size = shape[0]
+        key.append((alias, len(shape) if variable else shape[1:], array.dtype))
     if size < 0:
         raise invalid_argument("Batching Run() must have at least one input tensor")
-    return size
-
-
-def shape_key(inputs: Mapping[str, Array], variable: bool) -> Shape:
-    """What two requests of one signature must have in common to go into one batch.
-
-    Args:
-        inputs: Of one request.
-        variable: Whether shapes are padded, so that only the number of dimensions matters.
-    """
-    if variable:
-        return tuple([(alias, inputs[alias].ndim, inputs[alias].dtype) for alias in sorted(inputs)])
-    return tuple(
-        [(alias, inputs[alias].shape[1:], inputs[alias].dtype) for alias in sorted(inputs)]
-    )
+    return size, tuple(key)
 
 
 def merge(
@@ -56,7 +49,7 @@ def merge(
     """One batch of several requests' inputs.
 
     Args:
-        requests: At least one, with equal `shape_key`.
+        requests: At least one, with equal shapes by `rows_and_shape`.
         padding: Rows to add; they repeat the first row of the last request that has one.
         variable: Whether to pad shapes with each request's first value.
 

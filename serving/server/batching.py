@@ -104,14 +104,14 @@ class BatchedModel:
             RequestError: INVALID_ARGUMENT: the inputs cannot be in a batch. UNAVAILABLE: too many
                 batches wait.
         """
-        size = batch_arrays.rows(inputs)
         parameters = self._parameters
+        variable = parameters.pad_variable_length_inputs
+        size, shape = batch_arrays.rows_and_shape(inputs, variable)
         if size > parameters.max_batch_size:
             raise invalid_argument(
                 f"Task size {size} is larger than maximum input batch size "
                 f"{parameters.max_batch_size}"
             )
-        shape = batch_arrays.shape_key(inputs, parameters.pad_variable_length_inputs)
         queue = self._queues.get((signature, tuple(outputs)))
         if queue is None:
             queue, then = self._other_queue(signature, tuple(outputs), then)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class BatchingParameters:
     enable_large_batch_splitting: bool = False
     max_execution_batch_size: int | None = None
 
-    @property
+    @cached_property
     def largest_batch(self) -> int:
         """Rows of the largest batch."""
         if self.enable_large_batch_splitting and self.max_execution_batch_size is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -15,10 +16,14 @@ from itertools import accumulate
 _BUCKETS_US = [10.0 * 1.8**power for power in range(33)]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Timing:
     counts: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS_US) + 1))
     sum_us: float = 0.0
+
+    def add(self, us: float) -> None:
+        self.counts[bisect_left(_BUCKETS_US, us)] += 1
+        self.sum_us += us
 
 
 @dataclass(frozen=True, eq=False)  # equal is who is the same: it is looked up for each request
@@ -56,8 +61,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counters: dict[_Family, dict[tuple[str, ...], float]] = {}
-        self._timings: dict[_Family, dict[tuple[str, ...], _Timing]] = {}
+        self._counters: dict[_Family, dict[tuple[str, ...], float]] = defaultdict(dict)
+        self._timings: dict[_Family, dict[tuple[str, ...], _Timing]] = defaultdict(dict)
 
     def request(
         self, model_name: str, status: str, api: str, entrypoint: str, latency_us: float
@@ -74,12 +79,12 @@ class Metrics:
         with self._lock:
             self._count(_REQUESTS, (model_name, status), 1)
             if status == "OK":
-                self._time(_LATENCY, (model_name, api, entrypoint), latency_us)
+                self._timing(_LATENCY, (model_name, api, entrypoint)).add(latency_us)
 
     def runtime(self, model_name: str, api: str, latency_us: float) -> None:
         """Times one run of a model's graph, in microseconds."""
         with self._lock:
-            self._time(_RUNTIME, (model_name, api, "TF1"), latency_us)
+            self._timing(_RUNTIME, (model_name, api, "TF1")).add(latency_us)
 
     def load(self, model_path: str, status: str, latency_us: float) -> None:
         """Counts a load of a version; `status` is `success` or `fail`."""
@@ -90,14 +95,15 @@ class Metrics:
     def warm_up(self, model_path: str, status: str, latency_us: float) -> None:
         """Times a replay of warm-up requests; `status` is a canonical code's name."""
         with self._lock:
-            self._time(_WARM_UP, (model_path, status), latency_us)
+            self._timing(_WARM_UP, (model_path, status)).add(latency_us)
 
     def batch(self, model_name: str, pool: str, size: int, queued_us: Sequence[float]) -> None:
         """Counts a batch that was run: its rows, and how long each request had waited for it."""
         with self._lock:
             self._count(_BATCH_SIZE, (model_name, str(size)), 1)
+            queuing = self._timing(_QUEUING, (pool,))
             for waited in queued_us:
-                self._time(_QUEUING, (pool,), waited)
+                queuing.add(waited)
 
     def log_dropped(self, model_name: str, count: int) -> None:
         """Counts requests that could not be logged."""
@@ -119,16 +125,14 @@ class Metrics:
         return "".join(f"{line}\n" for line in lines).encode()
 
     def _count(self, family: _Family, values: tuple[str, ...], by: float) -> None:
-        counters = self._counters.setdefault(family, {})
+        counters = self._counters[family]
         counters[values] = counters.get(values, 0) + by
 
-    def _time(self, family: _Family, values: tuple[str, ...], us: float) -> None:
-        timings = self._timings.setdefault(family, {})
-        timing = timings.get(values)
+    def _timing(self, family: _Family, values: tuple[str, ...]) -> _Timing:
+        timing = self._timings[family].get(values)
         if timing is None:
-            timing = timings[values] = _Timing()
-        timing.counts[bisect_left(_BUCKETS_US, us)] += 1
-        timing.sum_us += us
+            timing = self._timings[family][values] = _Timing()
+        return timing
 
 
 def _histogram(family: _Family, values: tuple[str, ...], timing: _Timing) -> Iterable[str]:
