@@ -18,6 +18,7 @@ from trainer.compression import calibrate
 from trainer.compression.calibrate import Arrays
 from trainer.compression.candidate import Compressed, Numbers
 from trainer.compression.context import Context
+from trainer.compression.float_head import float_head
 from trainer.compression.inspect_core import inspect
 from trainer.compression.pair import trained_quantized
 from trainer.compression.quiet import quiet
@@ -94,10 +95,10 @@ def convert(
     elif numbers in ("int8", "int16x8"):
         calibration, notes = calibrate.representative_rows(model, context, representative_rows)
     rows, wanted = _source(model, context)
-    content = slim(_converted(model, numbers, calibration))
+    content = _finished(_converted(model, numbers, calibration))
     found = _answers(model, content, rows)
     if numbers == "int8" and calibration:
-        smaller = slim(_converted(model, numbers, calibration, scale_a_unit=False))
+        smaller = _finished(_converted(model, numbers, calibration, scale_a_unit=False))
         answers = _answers(model, smaller, rows)
         if _rms(answers - wanted) <= _NEAR * _rms(found - wanted):
             content, found = smaller, answers
@@ -154,6 +155,10 @@ def _converted(
             f"TFLite cannot convert {model.name!r} to {numbers}: {said[0][:300]}",
             hint="Its own reason is in the log. Replace the layer that it names.",
         ) from error
+
+
+def _finished(core: bytes) -> bytes:
+    return slim(float_head(core))
 
 
 def _integer_ops(numbers: Numbers) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-_ACTIVATIONS = ("LOGISTIC", "SOFTMAX")
+ACTIVATIONS = ("LOGISTIC", "SOFTMAX")
 
 
 def float_head(core: bytes) -> bytes:
@@ -37,7 +37,7 @@ def _swap(model: Any, graph: Any) -> bool:
     names = [flatbuffer_utils.opcode_to_name(model, op.opcodeIndex) for op in graph.operators[-2:]]
     between = activation.outputs[0]
     uses = sum(between in op.inputs for op in graph.operators)
-    if names[0] not in _ACTIVATIONS or names[1] != "DEQUANTIZE":
+    if names[0] not in ACTIVATIONS or names[1] != "DEQUANTIZE":
         return False
     tensor = graph.tensors[between]
     is_the_end = list(dequantize.inputs) == [between] and uses == 1

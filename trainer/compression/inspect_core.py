@@ -10,6 +10,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from tfx_pipeline.errors import NodeFailed
 from trainer.compression.candidate import Numbers
+from trainer.compression.float_head import ACTIVATIONS
 
 _TYPES = schema.TensorType
 # What a kernel is stored in.
@@ -64,10 +65,16 @@ def inspect(core: bytes, numbers: Numbers, name: str) -> tuple[str, ...]:
 
 
 def _float_ops(model: Any) -> Counter[str]:
-    """The ops that read or write float32, by TFLite's name, and how many there are of each."""
+    """The ops that read or write float32, by TFLite's name, and how many there are of each.
+
+    Without a last activation: `float_head` puts it in float.
+    """
     found: Counter[str] = Counter()
     for graph in model.subgraphs:
-        for op in graph.operators:
+        *ops, last = graph.operators
+        if flatbuffer_utils.opcode_to_name(model, last.opcodeIndex) not in ACTIVATIONS:
+            ops.append(last)
+        for op in ops:
             name = flatbuffer_utils.opcode_to_name(model, op.opcodeIndex)
             tensors = [*op.inputs, *op.outputs]
             if name not in _BETWEEN and any(

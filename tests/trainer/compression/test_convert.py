@@ -85,7 +85,8 @@ def test_a_core_of_each_kind(
     for old, now in zip(before, parent.get_weights(), strict=True):
         np.testing.assert_array_equal(old, now)
     if numbers == "int8":
-        assert core.notes == ()  # Every op computes in integers.
+        assert core.notes == ()  # Every op computes in integers, but for the last activation:
+        assert not np.allclose(answers * 256, np.rint(answers * 256))
     if numbers == "dynamic_range":
         assert core.notes == ("3 of 4 kernels left in float32",)
 
