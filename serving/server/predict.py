@@ -19,12 +19,14 @@ from serving.server.batching import run_or_batch
 from serving.server.calls import Call
 from serving.server.core import ServerCore
 from serving.server.parsing import lease, parse
+from serving.server.predict_request import RequestReader
 from serving.server.predict_response import predict_response
 from serving.server.saved_model import DEFAULT_SIGNATURE
 from serving.server.signatures import Plan
 from serving.server.status import Code, RequestError, invalid_argument
 from serving.tensors import to_array
 
+_READER = RequestReader()
 _METHOD_NAMES = tuple(f"tensorflow/serving/{name}" for name in ("predict", "classify", "regress"))
 
 
@@ -46,7 +48,7 @@ def predict(
         check_method_name: Refuse a signature whose `method_name` is not one of TensorFlow
             Serving's.
     """
-    request = parse(PredictRequest, data)
+    request, arrays = _READER.read(data)
     spec = request.model_spec
     with lease(core, call, request.HasField("model_spec"), spec) as (version, model):
         name = spec.signature_name or DEFAULT_SIGNATURE
@@ -61,7 +63,11 @@ def predict(
                 "Expected prediction signature method_name to be one of "
                 f"{{{', '.join(_METHOD_NAMES)}}}. Was: {plan.definition.method_name}",
             )
-        inputs = _read_inputs(plan, request.inputs)
+        if arrays is not None and len(plan.inputs) == 1 and plan.inputs[0][0] in arrays:
+            inputs = arrays
+        else:
+            sent = request if arrays is None else parse(PredictRequest, data)
+            inputs = _read_inputs(plan, sent.inputs)
         chosen = request.output_filter
         outputs = _select_outputs(plan.definition, chosen) if chosen else plan.outputs
         respond = partial(predict_response, spec.name, name, version, as_tensor_content)
