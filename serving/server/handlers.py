@@ -49,11 +49,12 @@ def build_handlers(
     answer_predict = partial(
         predict, core, as_tensor_content=as_tensor_content, check_method_name=check_method_name
     )
-    answer_predict.inline = True  # type: ignore[attr-defined]
+    answer_status = partial(get_model_status, core)
+    answer_predict.inline = answer_status.inline = True  # type: ignore[attr-defined]
     handlers: dict[str, Handler] = {
         "/tensorflow.serving.PredictionService/Predict": answer_predict,
         "/tensorflow.serving.PredictionService/GetModelMetadata": partial(get_model_metadata, core),
-        "/tensorflow.serving.ModelService/GetModelStatus": partial(get_model_status, core),
+        "/tensorflow.serving.ModelService/GetModelStatus": answer_status,
         reload.METHOD: partial(reload.reload_config, core),
     }
     if health:

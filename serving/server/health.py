@@ -33,8 +33,12 @@ def health_handlers(core: ServerCore) -> dict[str, Handler]:
     def watch(data: bytes, call: Call) -> Answer[bytes]:
         return health.watch(data, call)
 
+    def check(data: bytes, call: Call) -> bytes:
+        return health.check(data, call)
+
     watch.streams = True  # type: ignore[attr-defined]
-    return {"/grpc.health.v1.Health/Check": health.check, "/grpc.health.v1.Health/Watch": watch}
+    check.inline = True  # type: ignore[attr-defined]  # a probe must not wait for busy threads
+    return {"/grpc.health.v1.Health/Check": check, "/grpc.health.v1.Health/Watch": watch}
 
 
 @dataclass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -281,3 +283,18 @@ def test_large_messages_take_linear_time(serve) -> None:
         seconds(1 << 20)
         small = min(seconds(4 << 20) for _ in range(3))
         assert min(seconds(32 << 20) for _ in range(2)) < 24 * small
+
+
+def test_a_prefix_of_a_gigabyte_takes_no_memory(serve, connect) -> None:
+    served = serve()
+    before = resident_bytes()
+    clients = [connect(served.port) for _ in range(8)]
+    for raw in clients:
+        raw.send(raw.begin(ECHO), struct.pack(">BL", 0, 1 << 30) + bytes(1000), end=False)
+    assert connect(served.port).call(ECHO, b"x").messages() == [b"x"]
+    assert resident_bytes() - before < 128 << 20
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()

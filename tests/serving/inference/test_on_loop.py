@@ -67,8 +67,10 @@ def serve(
         if request.param == "batched":
             held = BatchedModel(timed, PARAMETERS, threads, on_loop=not hook)
         recorded: list[str] = []
+        core = one_model_core(held)
+        core.available = lambda: True
         handlers = observed(
-            build_handlers(one_model_core(held), health=False),
+            build_handlers(core, health=True),
             lambda call, api, started, error: recorded.append(repr(error)),
         )
         servers.append(start_h2(handlers, port=0, threads=4, address="127.0.0.1"))
@@ -162,3 +164,18 @@ def test_the_loop_answers_while_many_come_at_once(serve: Serve) -> None:
             done.result()
     assert sum(watched.sizes) == 500
     assert LOOP in watched.threads[-50:]
+
+
+def test_probes_do_not_wait_for_busy_threads(serve: Serve) -> None:
+    server, watched, _ = serve()
+    watched.takes_s = 2.0
+    with ThreadPoolExecutor(6) as pool:  # of 4 threads, and 2 for batches
+        slow = [pool.submit(ask, server, float(n)) for n in range(6)]
+        while not watched.threads:
+            time.sleep(0.005)
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            started = time.monotonic()
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20)
+            assert time.monotonic() - started < 1.5
+        for done in slow:
+            done.result()
