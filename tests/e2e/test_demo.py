@@ -20,6 +20,14 @@ def test_the_demo_pushes_a_good_model_and_shows_its_answers(tmp_path: Path) -> N
     assert record.metrics["auc"] >= 0.945
     assert Path(record.pushed_to, "saved_model.pb").is_file()
     assert "quality gate: blessed" in result.terminal
+    # The ladder and its verdict: what ships was measured, and is no larger than half the float.
+    verdict = record.verdicts["ServingGate"]
+    rows_by_name = {row["candidate"]["name"]: row for row in verdict["rows"]}
+    assert list(rows_by_name) == ["float", "int8", "qat", "prune_80", "prune_80_int8", "student"]
+    assert not any(row["candidate"]["failed"] for row in rows_by_name.values())
+    assert verdict["winner"] != "float"
+    assert f"serving gate: blessed. {verdict['winner']} ships" in result.terminal
+    assert "served bytes 1 x float is 0.5 over" in result.terminal
     # Seven rows, each with a probability and the truth behind it.
     start = next(i for i, line in enumerate(result.lines) if "prediction" in line)
     rows = [line.split() for line in result.lines[start + 1 : start + 8]]
@@ -31,7 +39,7 @@ def test_the_demo_pushes_a_good_model_and_shows_its_answers(tmp_path: Path) -> N
     again = assay("run", str(folder))
     assert again.code == 0
     states = {name: node.state for name, node in project.latest.nodes.items()}
-    resolvers = {"AnalyzerCache", "LatestBlessedModel"}
+    resolvers = {"AnalyzerCache", "LatestBlessedModel", "LatestPushedModel"}
     assert {state for name, state in states.items() if name not in resolvers} == {"cached"}
 
 

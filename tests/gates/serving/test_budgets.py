@@ -52,10 +52,10 @@ def test_a_good_candidate_passes_every_budget() -> None:
     ("section", "reason"),
     [
         ({"latency_p99_ms": {"max": 0.5}}, "p99 0.7968 is 0.2968 over <= 0.5 ms"),
-        ({"latency_p99_ms": {"max_ratio": 0.5}}, "p99 0.96 is 0.46 over <= 0.5 x float"),
+        ({"latency_p99_ms": {"max_ratio": 0.5}}, "p99 0.96 x float is 0.46 over <= 0.5 x float"),
         (
             {"latency_p99_ms": {"max_ratio_champion": 0.9}},
-            "p99 0.9057 is 0.00566 over <= 0.9 x champion",
+            "p99 0.9057 x champion is 0.00566 over <= 0.9 x champion",
         ),
         (
             {"size_bytes": {"max": 200_000}},
@@ -63,9 +63,9 @@ def test_a_good_candidate_passes_every_budget() -> None:
         ),
         (
             {"size_bytes": {"max_ratio": 0.7, "of": "gzip"}},
-            "gzip bytes 0.7638 is 0.06377 over <= 0.7 x float",
+            "gzip bytes 0.7638 x float is 0.06377 over <= 0.7 x float",
         ),
-        ({"size_bytes": {"max_ratio_champion": 1, "of": "disk"}}, "disk bytes 1.165 is"),
+        ({"size_bytes": {"max_ratio_champion": 1, "of": "disk"}}, "disk bytes 1.165 x champion is"),
         ({"memory_mb": {"max": 20}}, "memory 29.4 is 9.4 over <= 20 MB"),
     ],
 )

@@ -120,15 +120,15 @@ def _bounds(budget: Budget, figure: _Figure, measured: Measured, others: Others)
             yield failed(figure.name, text, _no_ratio(figure, other, who))
             continue
         own = figure.compared(measured)
-        yield _at_most(figure.name, text, None if own is None else own / theirs, limit)
+        yield _at_most(figure.name, text, None if own is None else own / theirs, limit, f" x {who}")
 
 
-def _at_most(what: str, text: str, value: float | None, bound: float) -> Check:
+def _at_most(what: str, text: str, value: float | None, bound: float, unit: str = "") -> Check:
     if value is None or not 0 <= value < math.inf:
         return failed(what, text, f"{what} was not measured")
     margin = bound - value
     passed = margin >= 0
-    reason = "" if passed else f"{what} {_number(value)} is {_number(-margin)} over {text}"
+    reason = "" if passed else f"{what} {_number(value)}{unit} is {_number(-margin)} over {text}"
     return Check(what, OVERALL, text, float(value), margin, None, passed, reason)
 
 
