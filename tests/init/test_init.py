@@ -18,6 +18,7 @@ from tests.init.tables import (
 )
 from tfx_pipeline.config import load_config
 from tfx_pipeline.errors import ConfigError, DataError
+from tfx_pipeline.lint import lint
 
 
 def test_few_rows_have_no_val_split(run_init: Init) -> None:
@@ -129,3 +130,16 @@ def test_what_is_written_is_plain_yaml_with_comments(run_init: Init, tmp_path: P
     assert text.count("#") > 10
     assert set(yaml.safe_load(text)) == {"name", "data", "features", "model", "train", "gates"}
     assert "path: rows.csv" in text
+
+
+def test_compression_is_two_comments_away(run_init: Init, tmp_path: Path) -> None:
+    config = run_init(random_table(), "label")
+    assert config.compress is None
+    assert config.source is not None
+    text = config.source.read_text()
+    config.source.write_text(
+        text.replace("# max_drop:", "max_drop:").replace("# compress:", "compress:")
+    )
+    compressed = load_config(config.source)
+    assert compressed.compress is not None
+    lint(compressed)
