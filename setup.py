@@ -32,6 +32,7 @@ PIPELINE = [
     "tensorboard>=2.19,<2.22",
     "jinja2>=3.1,<4",
     "filelock>=3.12",
+    "flatbuffers>=24",
     "matplotlib>=3.8,<4",
     "setuptools<81",  # tensorflow-hub, which TFX needs, imports pkg_resources.
 ]
