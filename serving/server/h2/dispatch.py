@@ -184,13 +184,14 @@ class Dispatcher:
             self._loop_thread = threading.get_ident()
             owners: set[Requests] = set()
             self._owners = owners
-            try:
-                for function in functions:
+            for function in functions:
+                try:
                     function()
-            finally:
-                self._owners = None
-                for requests in owners:
-                    requests.flush()
+                except Exception:  # the others, and the timers below, are to come all the same
+                    logger.exception("what was left to the end of a turn failed")
+            self._owners = None
+            for requests in owners:
+                requests.flush()
         fresh, self._fresh = self._fresh, []
         for stream in fresh:  # most are done by now, and need no timer
             if not stream.done:
