@@ -69,8 +69,9 @@ def tabular_ladder(student: list[int], steps: int) -> list[dict[str, Any]]:
     ]
 
 
-# The convolutional network of Keras's MNIST example, with a Dense layer. (With 16 filters and fewer, as
-# the model family `dnn` has them for images of this size, LiteRT's int8 is slower than its float32.)
+# The convolutions of Keras's MNIST example, with a Dense layer behind them. With 16 filters and
+# fewer, as the model family `dnn` has them for such images, LiteRT's int8 is slower than its
+# float32 (docs/compression.md).
 NETS = """\
 import tf_keras
 from tf_keras import layers
