@@ -163,6 +163,8 @@ def test_a_broken_candidate_of_each_kind_is_refused_and_the_sound_one_ships(
         "damaged": damaged,
         "float": world.float_model,
     }
+    from tfx.components.pusher.executor import Executor as StockPusher
+
     verdict, outputs = run(ladder, GATES)
     rows = {row.candidate.name: row for row in verdict.rows}
     for name, word in BROKEN.items():
@@ -181,6 +183,15 @@ def test_a_broken_candidate_of_each_kind_is_refused_and_the_sound_one_ships(
         world.float_model / "saved_model.pb"
     ).read_bytes()
     assert (shipped / "assets.extra" / "tf_serving_warmup_requests").exists()
+    # The stock Pusher would push this very folder.
+    stock = StockPusher()
+    given = {
+        "model": [outputs["winner"]],
+        "model_blessing": [outputs["blessing"]],
+        "infra_blessing": [outputs["infra_blessing"]],
+    }
+    assert stock.CheckBlessing(given)
+    assert Path(stock.GetModelPath(given)) == shipped
     # The trained model is as it was: the links were of files, and new ones were written.
     warmup = "assets.extra/tf_serving_warmup_requests"
     assert not (tmp_path / "ladder" / "float" / warmup).exists()
