@@ -132,7 +132,8 @@ def _adult(folder: Path) -> None:
             "label": {"column": "income", "task": "binary", "classes": ["<=50K", ">50K"]},
         },
         "features": {"columns": columns},
-        "model": {"hidden_units": [128, 64], "dropout": 0.2},
+        # AUC 0.9095; a network of half the width has 0.9071, and its int8 core 0.31 of the bytes.
+        "model": {"hidden_units": [256, 128], "dropout": 0.2},
         "train": {"steps": 2000, "early_stopping": {"patience_epochs": 4}},
         "gates": {
             "quality": {
@@ -140,7 +141,7 @@ def _adult(folder: Path) -> None:
                 "slices": [["sex"], ["race"]],
             }
         },
-        "compress": {"candidates": tabular_ladder([16, 8], 500)},
+        "compress": {"candidates": tabular_ladder([48, 24], 500)},
     }
     _write(folder, config)
 
