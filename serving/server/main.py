@@ -30,6 +30,7 @@ holds the other end can be killed in any way and leaves no server behind."""
 
 _CLOSE_S = 2.0  # for fronts to close, and for unloading; a load that runs is not waited for
 
+_SWITCH_S = 0.0005  # so long an event loop waits for a thread that loads a model; else 5 ms
 _SIGNAL_S = 0.25  # between two looks whether there was a signal
 
 logger = logging.getLogger("assay.serving")
@@ -98,6 +99,8 @@ def _serve(options: ServerOptions, warnings: list[str]) -> int:
     # every request for 0.2 s.
     gc.collect()
     gc.freeze()
+    if options.grpc_front == "h2":
+        sys.setswitchinterval(_SWITCH_S)
     stopping = _stop_on_signals()
     running = start(options, ready_timeout_s=None)
     # A signal may reach another thread, which does not wake this one to run the handler.
