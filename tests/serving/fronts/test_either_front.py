@@ -288,7 +288,8 @@ def test_large_messages_take_linear_time(serve) -> None:
 def test_a_prefix_of_a_gigabyte_takes_no_memory(serve, connect) -> None:
     served = serve()
     before = resident_bytes()
-    clients = [connect(served.port) for _ in range(8)]
+    # Each keeps one of grpcio's threads (8 or more) until its message is there; none of h2's.
+    clients = [connect(served.port) for _ in range(4)]
     for raw in clients:
         raw.send(raw.begin(ECHO), struct.pack(">BL", 0, 1 << 30) + bytes(1000), end=False)
     assert connect(served.port).call(ECHO, b"x").messages() == [b"x"]
