@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -191,3 +193,34 @@ def multiclass(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
 def regression(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
     folder = tmp_path_factory.mktemp("regression")
     return _transformed(folder, {"column": "price", "task": "regression"})
+
+
+_USERS_RUN_FN = """
+import tf_keras
+
+@tf_keras.saving.register_keras_serializable("users")
+class Twice(tf_keras.layers.Layer):
+    def call(self, inputs):
+        return 2 * inputs
+
+def run_fn(fn_args):
+    x = tf_keras.Input((1,), name="x")
+    tf_keras.Model({"x": x}, Twice()(x)).save(fn_args)
+"""
+
+
+@pytest.fixture
+def users_model(tmp_path: Path) -> Path:
+    """What `mine.py:run_fn` saved, of whose layer this process knows no longer; beside it."""
+    import tf_keras
+
+    from transform.user_code import load
+
+    (tmp_path / "mine.py").write_text(_USERS_RUN_FN)
+    path = tmp_path / "keras_model.h5"
+    run_fn = load("mine.py:run_fn", tmp_path)
+    with warnings.catch_warnings(action="ignore"):  # HDF5 is a legacy format.
+        run_fn(str(path))
+    del sys.modules[run_fn.__module__]
+    del tf_keras.saving.get_custom_objects()["users>Twice"]
+    return path

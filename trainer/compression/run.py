@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfx_pipeline.errors import NodeFailed
+from tfx_pipeline.errors import ConfigError, NodeFailed
 from trainer import progress
 from trainer.compression.candidate import Candidate
 from trainer.compression.config import CompressConfig, PostTrainingConfig
@@ -50,11 +50,18 @@ def compress(
 
     Raises:
         NodeFailed: There is no model that could be compressed.
-        ConfigError: The candidates' names or parents do not fit.
+        ConfigError: The candidates' names or parents do not fit, or the strategy is multi_worker.
         DataError: The examples cannot be read.
         StorageError: The folder cannot be written.
     """
     config = TrainerConfig.read(custom_config)
+    if config.train.strategy == "multi_worker":
+        # Every step of fine-tuning would wait for workers that run no Compressor.
+        raise ConfigError(
+            "train.strategy is multi_worker, and compression runs in one process",
+            where="train.strategy",
+            hint="Set `compress: off`, or train with `train.strategy: mirrored`.",
+        )
     ladder = CompressConfig.model_validate(custom_config.get("compress") or {})
 
     import tensorflow_transform as tft
@@ -97,10 +104,9 @@ def load_parent(
 
     Raises:
         NodeFailed: The Trainer left none (it ran a `run_fn` of the user's), or it does not load.
+        ConfigError: The user's builder or `run_fn` cannot be imported.
     """
-    import tf_keras
-
-    from transform.user_code import load
+    from trainer.keras_model import load_keras
 
     if not keras_model.exists():
         raise NodeFailed(
@@ -109,17 +115,8 @@ def load_parent(
             hint="Call trainer.export.save_keras(model, os.path.join(fn_args.model_run_dir, "
             "'keras_model.h5')) in your train.run_fn, or set `compress: off`.",
         )
-    if config.model.builder is not None:
-        load(config.model.builder, config.folder)  # Registers the user's own layers.
-    try:
-        with scope.scope():
-            return tf_keras.models.load_model(str(keras_model), compile=False)
-    except Exception as error:
-        raise NodeFailed(
-            f"the trained model does not load: {type(error).__name__}: {str(error)[:200]}",
-            where=str(keras_model),
-            hint="Register your own layers with tf_keras.saving.register_keras_serializable.",
-        ) from error
+    with scope.scope():
+        return load_keras(keras_model, [config.model.builder, config.train.run_fn], config.folder)
 
 
 def _rows_needed(ladder: CompressConfig) -> int:
