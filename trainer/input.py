@@ -171,8 +171,15 @@ def first_rows(split: Split, count: int = 256) -> dict[str, np.ndarray]:
     """The model inputs of the first rows, by name [count, ...]; fewer where there are no more."""
     if split.held is not None:
         return {name: values[:count] for name, values in split.held.features.items()}
-    features, _ = next(iter(all_batches(split)))
-    return {name: values.numpy()[:count] for name, values in features.items()}
+    chunks: dict[str, list[np.ndarray]] = {}
+    there = 0
+    for features, label in all_batches(split):
+        for name, values in features.items():
+            chunks.setdefault(name, []).append(values.numpy())
+        there += len(label)
+        if there >= count:
+            break
+    return {name: _join(values)[:count] for name, values in chunks.items()}
 
 
 def label_moments(split: Split) -> tuple[float, float]:

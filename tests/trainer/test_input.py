@@ -103,6 +103,18 @@ def test_validation_sees_every_row_once(data: trainer_input.Split) -> None:
     assert np.concatenate(labels)[:, 0].tolist() == [1000.0 + i for i in range(ROWS)]
 
 
+def test_first_rows_of_several_batches(
+    data: trainer_input.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_input, "_EVALUATE_ROWS", 3)
+    for count, there in ((2, 2), (7, 7), (60, ROWS)):
+        rows = trainer_input.first_rows(data, count)
+        assert rows["row_xf"][:, 0].tolist() == list(range(there))
+        assert {len(values) for values in rows.values()} == {there}
+    words = rows["words_weights_xf"]  # Row i has i % 4.
+    np.testing.assert_array_equal((words > 0).sum(axis=1), np.arange(ROWS) % 4)
+
+
 def test_moments_of_a_large_label(data: trainer_input.Split) -> None:
     mean, std = trainer_input.label_moments(data)
     assert mean == pytest.approx(1024.5)
