@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +31,8 @@ def representative_rows(
         asked: The first so many of `context.rows`; None: all.
 
     Returns:
-        Rows of one each, model inputs by name [1, ...], and a note if they are fewer than asked.
+        Rows of one each, model inputs by name [1, ...], and notes: that they are fewer than
+            asked, and which inputs have one value only and could not be searched for others.
 
     Raises:
         NodeFailed: They are fewer than `LEAST_REPRESENTATIVE_ROWS`.
@@ -50,14 +51,24 @@ def representative_rows(
     single: list[Arrays] = [
         {n: values[i : i + 1] for n, values in rows.items()} for i in range(count)
     ]
-    single += _missing_variation(rows, context)
+    notes: tuple[str, ...] = ()
     if asked and count < asked:
-        return single, (f"calibrated on {count} rows: there are no {asked}",)
-    return single, ()
+        notes = (f"calibrated on {count} of the {asked} rows that were asked for",)
+    constant = [
+        name
+        for name, values in rows.items()
+        if values.dtype.kind == "f" and values.size and not np.ptp(values)
+    ]
+    if constant and context.train_split.held is None:
+        notes += (
+            f"{', '.join(constant)}: one value in all {count} rows of the calibration, and a split "
+            "larger than train.cache_max_mb is not searched for others",
+        )
+    return single + _missing_variation(rows, constant, context), notes
 
 
-def _missing_variation(rows: Arrays, context: Context) -> list[Arrays]:
-    """One training row for each float input that has one value in all `rows` and others elsewhere.
+def _missing_variation(rows: Arrays, constant: Sequence[str], context: Context) -> list[Arrays]:
+    """One training row for each input in `constant`, if it has another value than in `rows` there.
 
     The flag of a rare missing value, say. Its range would be empty, and the first row that has the
     flag would overflow (seen on taxi in int16x8: 0.46 off, in one of 300 rows).
@@ -66,11 +77,9 @@ def _missing_variation(rows: Arrays, context: Context) -> list[Arrays]:
     if held is None:
         return []
     found: list[Arrays] = []
-    for name, values in rows.items():
-        if values.dtype.kind != "f" or not values.size or np.ptp(values):
-            continue
+    for name in constant:
         everything = held.features[name]
-        away = np.abs(everything - values.flat[0]).reshape(len(everything), -1).max(axis=1)
+        away = np.abs(everything - rows[name].flat[0]).reshape(len(everything), -1).max(axis=1)
         farthest = int(away.argmax())
         if away[farthest] > 0:
             found.append({n: held.features[n][farthest : farthest + 1] for n in rows})

@@ -7,13 +7,15 @@ without error proves nothing: a core counts only once LiteRT answers with it as 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tensorflow.core.function.polymorphism.function_type import sanitize_arg_name
 
-from tfx_pipeline.errors import NodeFailed
+from tfx_pipeline.errors import AssayError, NodeFailed
 from trainer.compression import calibrate
 from trainer.compression.calibrate import Arrays
 from trainer.compression.candidate import Compressed, Numbers
@@ -28,7 +30,8 @@ from trainer.input import first_rows
 if TYPE_CHECKING:
     import tf_keras
 
-_COMPARED_ROWS = 256
+COMPARED_ROWS = 256
+"""Real rows that a core is compared on."""
 # Times the RMS difference that still counts as near: what int8 does to activations is more, and
 # the scales of units are a tenth of a small core.
 _NEAR = 1.25
@@ -46,9 +49,9 @@ class Core:
         content: The TFLite model. One signature: inputs as the model's (or what TensorFlow makes of
             a name that is no identifier), float32 and int64 as there; output `predictions`,
             float32. Any number of rows.
-        max_difference: Largest absolute difference of its predictions to its source's, on the
-            first rows of `val`.
-        notes: What stayed in float.
+        max_difference: Largest absolute difference of its predictions to its source's, on
+            `COMPARED_ROWS` real rows.
+        notes: What stayed in float, and what the calibration or the comparison lacked.
     """
 
     content: bytes
@@ -61,14 +64,16 @@ def convert(
 ) -> Core:
     """Converts a model to TFLite and proves the core on rows that calibration did not see.
 
+    Where there are no such rows, a note says so.
+
     Not for several threads at once: the converter keeps state of its own for the whole process.
 
     Args:
         compressed: The model, and the numbers its core is to compute with. A model of
             quantization-aware training becomes int8 with the ranges that it learned, and its
             source is itself, with its fake-quant nodes.
-        context: `rows` to calibrate on, `val_split` to compare on (without one: `rows`), and
-            `tolerance`.
+        context: `rows` to calibrate on, `val_split` to compare on (without one: `rows` behind those
+            that are calibrated on), and `tolerance`.
         representative_rows: Rows to calibrate int8 and int16x8 on; None: all of `context.rows`.
 
     Returns:
@@ -94,15 +99,19 @@ def convert(
             )
     elif numbers in ("int8", "int16x8"):
         calibration, notes = calibrate.representative_rows(model, context, representative_rows)
-    rows, wanted = _source(model, context)
-    content = _finished(_converted(model, numbers, calibration))
+    seen = representative_rows if calibration or trained_quantized(model) else 0
+    rows, wanted, more = _source(model, context, seen)
+    notes += more
+    content = _finished(_converted(model, numbers, calibration), model.name)
     found = _answers(model, content, rows)
     if numbers == "int8" and calibration:
-        smaller = _finished(_converted(model, numbers, calibration, scale_a_unit=False))
+        smaller = _converted(model, numbers, calibration, scale_a_unit=False)
+        smaller = _finished(smaller, model.name)
         answers = _answers(model, smaller, rows)
         if _rms(answers - wanted) <= _NEAR * _rms(found - wanted):
             content, found = smaller, answers
-    notes += inspect(content, numbers, model.name)
+    with _known_error("look into", model.name):
+        notes += inspect(content, numbers, model.name)
     return Core(content, _compare(model.name, numbers, found, wanted, context.tolerance), notes)
 
 
@@ -157,8 +166,24 @@ def _converted(
         ) from error
 
 
-def _finished(core: bytes) -> bytes:
-    return slim(float_head(core))
+def _finished(core: bytes, name: str) -> bytes:
+    with _known_error("finish", name):
+        return slim(float_head(core))
+
+
+@contextmanager
+def _known_error(what: str, name: str) -> Iterator[None]:
+    """An error of a step after the conversion is a core that cannot be had, like any other: a
+    candidate in float32 is served without."""
+    try:
+        yield
+    except AssayError:
+        raise
+    except Exception as error:
+        raise NodeFailed(
+            f"Assay cannot {what} the core of {name!r}: {type(error).__name__}: {str(error)[:200]}",
+            hint="The log has the traceback. Report it with the model's summary.",
+        ) from error
 
 
 def _integer_ops(numbers: Numbers) -> Any:
@@ -192,17 +217,38 @@ def _check_weights(model: tf_keras.Model) -> None:
             )
 
 
-def _source(model: tf_keras.Model, context: Context) -> tuple[Arrays, np.ndarray]:
-    """Rows to compare on, and what the model answers."""
-    rows = context.rows if context.val_split is None else first_rows(context.val_split)
-    rows = {name: rows[name][:_COMPARED_ROWS] for name in model.input_names}
+def _source(
+    model: tf_keras.Model, context: Context, seen: int | None
+) -> tuple[Arrays, np.ndarray, tuple[str, ...]]:
+    """Rows to compare on, what the model answers, and a note if ranges were taken from these rows.
+
+    Args:
+        model: The core's source.
+        context: Without a `val_split`, the last of its `rows` are compared on.
+        seen: How many of `context.rows` calibration saw, from the first on; None: all.
+    """
+    notes: tuple[str, ...] = ()
+    if context.val_split is not None:
+        rows = first_rows(context.val_split, COMPARED_ROWS)
+    else:
+        total = min(len(context.rows[name]) for name in model.input_names)
+        seen = total if seen is None else min(seen, total)
+        start = min(seen, max(0, total - COMPARED_ROWS))
+        rows = {name: context.rows[name][start:] for name in model.input_names}
+        if start < seen:
+            compared = min(COMPARED_ROWS, total - start)
+            notes = (
+                f"compared on {compared} rows, of which calibration saw {seen - start}, too: there "
+                "is no val split",
+            )
+    rows = {name: rows[name][:COMPARED_ROWS] for name in model.input_names}
     wanted = np.asarray(model(rows, training=False))
     if not np.isfinite(wanted).all():
         raise NodeFailed(
             f"{model.name!r} answers NaN or infinity, before any conversion",
             hint="Look for NaN in the features and in the weights.",
         )
-    return rows, wanted
+    return rows, wanted, notes
 
 
 def _compare(

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Real rows that every conversion is compared on, beside those that show the range of activations.
-_COMPARED_ROWS = 512
+# The least rows that training for int8 takes its first ranges from.
+_LEAST_ROWS = 512
 
 
 def compress(
@@ -120,13 +120,16 @@ def load_parent(
 
 
 def _rows_needed(ladder: CompressConfig) -> int:
+    """Those that a calibration sees, and behind them those to compare on without a val split."""
+    from trainer.compression.convert import COMPARED_ROWS
+
     if ladder.candidates == "auto":
         asked = [PostTrainingConfig().representative_rows]
     else:
         asked = [
             c.representative_rows for c in ladder.candidates if isinstance(c, PostTrainingConfig)
         ]
-    return max([_COMPARED_ROWS, *asked])
+    return max([_LEAST_ROWS, *(rows + COMPARED_ROWS for rows in asked)])
 
 
 def _told(candidate: Candidate, done: int, total: int) -> None:

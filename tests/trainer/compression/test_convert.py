@@ -18,6 +18,15 @@ from trainer.input import Held
 Rows = dict[str, np.ndarray]
 
 
+def _seen(compared: int, seen: int) -> str:
+    return (
+        f"compared on {compared} rows, of which calibration saw {seen}, too: there is no val split"
+    )
+
+
+_OF_256 = _seen(256, 156)  # 300 rows, 200 to calibrate on.
+
+
 def _with_rows(context: Context, rows: Rows, val: Rows | None = None) -> Context:
     """The context with other training rows, and with `val` as validation rows, if any."""
     count = len(next(iter(rows.values())))
@@ -134,8 +143,8 @@ def test_convolutions_become_int8(context: Context) -> None:
         width=64,
     )
     rows = {"x": _numbers(width=64)}
-    core = convert(Compressed(model, "int8"), _with_rows(context, rows))
-    assert core.notes == ()
+    core = convert(Compressed(model, "int8"), _with_rows(context, rows), 200)
+    assert core.notes == (_OF_256,)
     assert 0 < core.max_difference < 0.1
     assert _scales(core.content)[32, 3, 3, 16] == 32
     float_bytes = len(convert(Compressed(model), _with_rows(context, rows)).content)
@@ -189,7 +198,7 @@ def test_what_stays_in_float_is_said(context: Context) -> None:
     from tf_keras import layers
 
     model = _model(layers.Dense(32), layers.Activation(tf.sin), layers.Dense(4))
-    core = convert(Compressed(model, "int8"), _with_rows(context, {"x": _numbers()}))
+    core = convert(Compressed(model, "int8"), _with_rows(context, {"x": _numbers(500)}), 200)
     assert core.notes == ("computes in float: 1 SIN",)
 
 
@@ -236,7 +245,7 @@ def test_a_representative_set_that_is_too_small(
 
 def test_fewer_rows_than_asked_for_are_said(context: Context, parent: Any) -> None:
     assert convert(Compressed(parent, "int16x8"), context, 800).notes == (
-        "calibrated on 500 rows: there are no 800",
+        "calibrated on 500 of the 800 rows that were asked for",
     )
 
 
@@ -260,9 +269,43 @@ def test_a_flag_that_no_representative_row_has(numbers: Numbers, context: Contex
     without = dataclasses.replace(
         given, train_split=dataclasses.replace(given.train_split, held=None)
     )
+    if numbers == "int8":
+        notes = convert(Compressed(model, numbers), without).notes
+        assert notes[0].startswith("flag: one value in all 200 rows of the calibration")
     if numbers == "int16x8":
         with pytest.raises(NodeFailed, match="answers otherwise after conversion to int16x8"):
             convert(Compressed(model, numbers), without)
+
+
+def test_rows_that_calibration_did_not_see(context: Context) -> None:
+    """Without a val split they are those behind the representative ones."""
+    from tf_keras import layers
+
+    model = _model(layers.Dense(32, "relu"), layers.Dense(1, "sigmoid"))
+    rows = {"x": _numbers(500)}
+    given = _with_rows(context, rows)
+    core = convert(Compressed(model, "int8"), given, 200)
+    off = np.abs(_answers(core.content, rows) - np.asarray(model(rows)))
+    assert core.max_difference == pytest.approx(off[200:456].max(), abs=1e-7)
+    assert core.max_difference != pytest.approx(off[:256].max(), abs=1e-5)
+    assert core.notes == ()
+    assert convert(Compressed(model, "int8"), given).notes == (_seen(256, 256),)
+    assert convert(Compressed(model, "int8"), given, 300).notes == (_seen(256, 56),)
+    assert convert(Compressed(model, "float16"), given).notes == ()
+
+
+@pytest.mark.parametrize("step", ["float_head", "slim"])
+def test_a_step_after_conversion_that_fails(
+    step: str, parent: Any, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Say, of an op that the flatbuffer's Python schema does not know."""
+
+    def fails(core: bytes) -> bytes:
+        raise KeyError(len(core))
+
+    monkeypatch.setattr(f"trainer.compression.convert.{step}", fails)
+    with pytest.raises(NodeFailed, match="cannot finish the core of 'dnn': KeyError"):
+        convert(Compressed(parent), context)
 
 
 def test_nan_weights(context: Context) -> None:
@@ -330,7 +373,7 @@ def test_a_model_of_quantization_aware_training_has_ranges_of_its_own(context: C
         model(rows, training=True)
     few = dataclasses.replace(_with_rows(context, rows), rows={"x": rows["x"][:10]})
     core = convert(Compressed(model, "int8"), few)
-    assert core.notes == ()
+    assert core.notes == (_seen(10, 10),)
     assert effects(model, core.content)["int8_tensors"] >= 5
     # Two steps of the output: the fake-quant nodes round as the core does.
     assert core.max_difference < 2 / 255

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tfx_pipeline.errors import ConfigError
-from trainer.compression.run import compress, load_parent
+from trainer.compression.config import CompressConfig
+from trainer.compression.run import _rows_needed, compress, load_parent
 from trainer.run import TrainerConfig
 
 
@@ -42,3 +43,17 @@ def test_a_parent_with_layers_of_the_users_run_fn(context: Any, users_model: Pat
     )
     parent = load_parent(users_model, config, context.strategy)
     assert parent({"x": np.array([[3.0]])}).numpy() == 6.0
+
+
+@pytest.mark.parametrize(
+    ("candidates", "rows"),
+    [
+        ("auto", 756),
+        ([{"method": "int8", "representative_rows": 1000}, {"method": "prune"}], 1256),
+        ([{"method": "prune"}], 512),
+    ],
+)
+def test_rows_to_compare_on_are_read_behind_those_to_calibrate_on(
+    candidates: Any, rows: int
+) -> None:
+    assert _rows_needed(CompressConfig(candidates=candidates)) == rows
