@@ -12,10 +12,7 @@ from trainer.compression.candidate import Compressed
 from trainer.compression.config import ClusterConfig
 from trainer.compression.context import Context
 from trainer.compression.finetune import clone, finetune
-from trainer.compression.kernels import leaves, replace_leaves
-
-# From this share of zeros on a kernel counts as pruned, and keeps its zeros.
-_PRUNED = 0.25
+from trainer.compression.kernels import PRUNED, leaves, replace_leaves
 
 
 def cluster(parent: tf_keras.Model, config: ClusterConfig, context: Context) -> Compressed:
@@ -53,7 +50,7 @@ def cluster(parent: tf_keras.Model, config: ClusterConfig, context: Context) -> 
             notes.append(f"{layer.name} not clustered: TF-MOT cannot cluster layers of type {kind}")
         elif min(weight.shape.num_elements() for weight in weights) > config.clusters:
             zeros = np.mean([np.mean(np.asarray(weight) == 0) for weight in weights])
-            chosen[layer.name] = bool(zeros >= _PRUNED) and config.clusters > 2
+            chosen[layer.name] = bool(zeros >= PRUNED) and config.clusters > 2
     if not chosen:
         raise NodeFailed(
             f"the model {parent.name!r} has no layer to cluster: none has a trained kernel of "

@@ -11,6 +11,9 @@ import tf_keras
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+PRUNED = 0.25
+"""From this share of zeros on a kernel, or a model, counts as pruned."""
+
 _NAMES = ("kernel", "embeddings")  # As Keras ends their names: kernel, pointwise_kernel, ...
 
 

@@ -15,14 +15,12 @@ from trainer.compression.cluster import cluster
 from trainer.compression.config import ClusterConfig, CollaborativeConfig, PruneConfig, QatConfig
 from trainer.compression.context import Context
 from trainer.compression.finetune import clone, finetune
-from trainer.compression.kernels import kernels
+from trainer.compression.kernels import PRUNED, kernels
 from trainer.compression.prune import prune
 from trainer.compression.rebuild import rebuild
 
 if TYPE_CHECKING:
     from trainer.compression.quantize_scheme import Preserve, Ranges
-
-_MANY_ZEROS = 0.25  # From this share on a parent was pruned.
 
 
 def qat(parent: tf_keras.Model, config: QatConfig, context: Context) -> Compressed:
@@ -49,7 +47,7 @@ def qat(parent: tf_keras.Model, config: QatConfig, context: Context) -> Compress
     if config.layers:
         notes = [f"only {', '.join(config.layers)} to be quantized, as configured", *notes]
     before, after = _zeros(parent), _zeros(model)
-    if before >= _MANY_ZEROS and after < before:
+    if before >= PRUNED and after < before:
         notes += [f"{before:.0%} of the weights were zero, {after:.0%} are: prune_qat keeps them"]
     return Compressed(model, "int8", tuple(notes))
 
