@@ -34,12 +34,14 @@ class ServerProcess:
     Attributes:
         address: Where it answers gRPC, `127.0.0.1:<port>`.
         process: The process.
-        log: The file that its standard output and standard error go to.
+        log: The file that its standard output and standard error go to, after what is there.
+        log_start: Where in that file its own output begins.
     """
 
     address: str
     process: subprocess.Popen[bytes]
     log: Path
+    log_start: int = 0
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def model_server_process(
         model_base_path: The folder that holds the version folders.
         port: TCP port; 0 takes a free one.
         binary: A `tensorflow_model_server` to run instead of our own server.
-        log_file: Where the server's log goes; None keeps it only until the end.
+        log_file: Where the server's log is appended; None keeps it only until the end.
         ready_timeout_s: How long the first version may take to become available.
 
     Yields:
@@ -76,7 +78,7 @@ def model_server_process(
             with Client(server.address) as client:
                 client.wait_ready(model_name, max(0.1, deadline - time.monotonic()))
         except ServingError as error:
-            raise _not_ready(error.headline, server.log) from error
+            raise _not_ready(error.headline, server.log, server.log_start) from error
         yield server.address
 
 
@@ -99,7 +101,7 @@ def server_process(
         flags: The server's, without `--port`.
         port: TCP port; 0 takes a free one, and another when somebody else was quicker.
         binary: A `tensorflow_model_server` to run instead of our own server.
-        log_file: Where the server's log goes; None keeps it only until the end.
+        log_file: Where the server's log is appended; None keeps it only until the end.
         ready_timeout_s: How long it may take until it listens.
         stop_timeout_s: How long it may take to stop before it is killed.
         environment: Variables to set beside those of this process.
@@ -112,12 +114,14 @@ def server_process(
         tries = _PORTS_TRIED if port == 0 else 1
         while True:
             tries -= 1
+            # What an earlier server said stays, and is not taken for this one's.
+            start = log.stat().st_size if log.exists() else 0
             process = _start(flags, port, binary, log, environment or {})
             try:
-                address = _wait_until_listening(process, log, ready_timeout_s)
+                address = _wait_until_listening(process, log, start, ready_timeout_s)
             except ServingError:
                 _stop(process, stop_timeout_s)
-                if tries and _PORT_TAKEN.search(log.read_text(errors="replace")):
+                if tries and _PORT_TAKEN.search(_said(log, start).decode(errors="replace")):
                     continue
                 raise
             except BaseException:
@@ -125,7 +129,7 @@ def server_process(
                 raise
             break
         try:
-            yield ServerProcess(address, process, log)
+            yield ServerProcess(address, process, log, start)
         finally:
             _stop(process, stop_timeout_s)
 
@@ -140,7 +144,7 @@ def _start(
     if binary is not None and port == 0:  # The real one has no flag for a free port.
         port = _free_port()
     command = [*_GUARD, str(binary)] if binary else _OUR_SERVER
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         return subprocess.Popen(
             [*command, f"--port={port}", *flags],
             # Our server, and the guard of another, stop when this pipe closes, which the kernel
@@ -163,20 +167,29 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _wait_until_listening(process: subprocess.Popen[bytes], log: Path, timeout_s: float) -> str:
+def _said(log: Path, start: int) -> bytes:
+    """What a server has logged so far."""
+    with log.open("rb") as content:
+        content.seek(start)
+        return content.read()
+
+
+def _wait_until_listening(
+    process: subprocess.Popen[bytes], log: Path, start: int, timeout_s: float
+) -> str:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        listening = _RUNNING.search(log.read_bytes())
+        listening = _RUNNING.search(_said(log, start))
         if process.poll() is not None:
-            raise _not_ready(f"the model server ended with code {process.returncode}", log)
+            raise _not_ready(f"the model server ended with code {process.returncode}", log, start)
         if listening:
             return f"127.0.0.1:{int(listening[1])}"
         time.sleep(0.02)
-    raise _not_ready(f"the model server was not ready within {timeout_s:g} s", log)
+    raise _not_ready(f"the model server was not ready within {timeout_s:g} s", log, start)
 
 
-def _not_ready(headline: str, log: Path) -> ServingError:
-    lines = log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+def _not_ready(headline: str, log: Path, start: int) -> ServingError:
+    lines = _said(log, start).decode(errors="replace").splitlines()[-_TAIL_LINES:]
     tail = "\n".join(f"  {line}" for line in lines) or "  (it logged nothing)"
     return ServingError(headline, hint=f"The end of its log:\n{tail}")
 

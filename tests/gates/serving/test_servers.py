@@ -85,16 +85,18 @@ def test_a_load_that_fails_says_why(served: ModelServer, tmp_path: Path) -> None
 
 
 def test_a_taken_port_is_left_to_its_owner(
-    faulty_settings: Settings, world: World, monkeypatch: pytest.MonkeyPatch
+    faulty_settings: Settings, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A binary is told its port, and somebody may be quicker. And a server is started anew."""
+    """A binary is told its port, and somebody may be quicker. And a server is started anew, in
+    the log after the others."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = [taken.getsockname()[1]]
         free = serving.process._free_port
         monkeypatch.setattr(serving.process, "_free_port", lambda: ports.pop() if ports else free())
-        with Servers(faulty_settings) as servers:
+        log = tmp_path / "server.log"
+        with Servers(faulty_settings, log) as servers:
             first = servers.get()
             assert ports == []
             first.load("a", world.float_model)
@@ -107,6 +109,9 @@ def test_a_taken_port_is_left_to_its_owner(
             second = servers.get()
             second.load("a", world.float_model)
     assert second.why_ended()
+    said = log.read_text()
+    assert said.count("Running gRPC ModelServer at") == 2
+    assert said.index(first.address) < said.index(second.address)
 
 
 def test_a_server_that_cannot_start_is_told(tmp_path: Path) -> None:
