@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.lint import gates as gate_checks
@@ -82,6 +83,12 @@ def test_budgets_that_cannot_be_meant(sections: Any, where: str, what: str) -> N
     assert problem.field == where
     assert what in problem.what
     assert problem.hint
+
+
+@pytest.mark.parametrize("tolerance", [0.02, -1e-4, math.inf, math.nan])
+def test_a_tolerance_that_lets_everything_pass_is_none(tolerance: float) -> None:
+    with pytest.raises(ValidationError, match="tolerance"):
+        _config(gates={"skew": {"tolerance": tolerance}})
 
 
 def test_sound_budgets_are_not_complained_of() -> None:

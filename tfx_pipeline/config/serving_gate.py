@@ -57,7 +57,13 @@ class ServingSkew(Section):
     """How far the served answers may be from the trainer's, on the same rows."""
 
     tolerance: float = Field(
-        1e-4, ge=0, description="Largest absolute difference of a prediction between any two ways."
+        1e-4,
+        ge=0,
+        le=0.01,
+        allow_inf_nan=False,
+        description="Largest difference of a prediction between any two ways: absolute for a "
+        "probability; of a regression relative to the value, or to the standard deviation of the "
+        "float model's answers where that is more, where it is over 1.",
     )
 
 

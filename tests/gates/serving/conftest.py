@@ -90,20 +90,25 @@ def _waste(score: Any) -> Any:
     return score + 0.0 * tf.reduce_mean(tf.matmul(square, square))
 
 
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world_of(folder: Path, label: dict[str, Any], make: Callable[[Any, str], Any]) -> World:
+    """Data with this label, and the float model that `make(config, transform graph)` gives."""
     from trainer.export import save_keras
 
-    folder = tmp_path_factory.mktemp("world")
-    config = config_of({"column": "sold", "task": "binary", "classes": ["no", "yes"]})
+    config = config_of(label)
     raw = {split: rows(count, seed) for seed, (split, count) in enumerate(SPLITS.items())}
     made = transform(folder / "transformed", config, raw)
     _write_raw(folder / "raw", made)
     keras_model = folder / "keras_model.h5"
-    model = build(config, made.graph)
+    model = make(config, made.graph)
     save_keras(model, str(keras_model))
-    _export(model, made, folder / "float")
+    export_model(model, made, folder / "float")
     return World(made, folder / "raw", keras_model, folder / "float")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    label = {"column": "sold", "task": "binary", "classes": ["no", "yes"]}
+    return world_of(tmp_path_factory.mktemp("world"), label, build)
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +122,7 @@ def export(world: World, tmp_path_factory: pytest.TempPathFactory) -> Export:
             return folder
         if changes:
             model = build(world.transformed.config, world.transformed.graph, **changes)
-            _export(model, world.transformed, folder)
+            export_model(model, world.transformed, folder)
         else:
             shutil.copytree(world.float_model, folder)
         if fault:
@@ -141,7 +146,7 @@ def skewed(world: World, other: Transformed, tmp_path_factory: pytest.TempPathFa
     """The float model behind another transform graph than it was trained with."""
     folder = tmp_path_factory.mktemp("skewed")
     model = build(world.transformed.config, world.transformed.graph)
-    _export(model, other, folder / "model")
+    export_model(model, other, folder / "model")
     return folder / "model"
 
 
@@ -162,7 +167,35 @@ def faulty_settings(tmp_path: Path) -> Settings:
     return replace(QUICK, binary=str(binary), request_timeout_s=3.0)
 
 
-def _export(model: Any, made: Transformed, folder: Path) -> None:
+def export_pair(model: Any, made: Transformed, folder: Path) -> None:
+    """A model whose one input is `size_xf`, with the TFLite core that belongs to it."""
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    from trainer.compression.candidate import Compressed
+    from trainer.compression.pair import DESCRIPTION_FILE, describe
+    from trainer.export import export
+    from transform.layout import layout
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="size_xf")])
+    def core(size_xf: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"predictions": model({"size_xf": size_xf})}
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [core.get_concrete_function()], model
+    )
+    content = converter.convert()
+    output = tft.TFTransformOutput(made.graph)
+    extra = {
+        "core.tflite": content,
+        Path(DESCRIPTION_FILE).name: describe(content, Compressed(model)),
+    }
+    specs = layout(made.config, output)
+    export(model, output, specs, made.config, str(folder), core_signatures=True, extra=extra)
+
+
+def export_model(model: Any, made: Transformed, folder: Path) -> None:
+    """A SavedModel without a core."""
     import tensorflow_transform as tft
 
     from trainer.export import export

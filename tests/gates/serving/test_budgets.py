@@ -269,8 +269,8 @@ def test_skew_is_refused_whatever_the_config_asks_for(skew: Skew | None, reason:
 
 
 def test_the_configs_tolerance_counts() -> None:
-    skewed = one("int8", skew=Skew(0.01, 1.0))
-    assert failing(skewed, gates(skew={"tolerance": 0.02})) == []
+    skewed = one("int8", skew=Skew(0.008, 1.0))
+    assert failing(skewed, gates(skew={"tolerance": 0.01})) == []
     assert only(skewed, gates(skew={"tolerance": 0.005})).threshold == "<= 0.005"
 
 

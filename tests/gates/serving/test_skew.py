@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.gates.serving.conftest import QUICK, SPLITS, World
+from tests.gates.serving.conftest import QUICK, SPLITS, World, export_pair
 from tests.trainer.conftest import Transformed
+from tfx_pipeline.errors import NodeFailed
 from tfx_pipeline.gates.serving import footprint
 from tfx_pipeline.gates.serving.replay import replay
 from tfx_pipeline.gates.serving.servers import ModelServer
@@ -33,34 +35,12 @@ def pair(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _pair(made: Transformed, folder: Path) -> Path:
     """A model of one feature with the TFLite core that belongs to it."""
-    import tensorflow as tf
-    import tensorflow_transform as tft
     import tf_keras
-
-    from trainer.compression.candidate import Compressed
-    from trainer.compression.pair import DESCRIPTION_FILE, describe
-    from trainer.export import export
-    from transform.layout import layout
 
     size = tf_keras.Input((1,), name=FEATURE)
     model = tf_keras.Model({FEATURE: size}, tf_keras.layers.Dense(1, "sigmoid")(size))
     model.layers[-1].set_weights([np.full((1, 1), 2, np.float32), np.zeros(1, np.float32)])
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name=FEATURE)])
-    def core(size_xf: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"predictions": model({FEATURE: size_xf})}
-
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [core.get_concrete_function()], model
-    )
-    content = converter.convert()
-    output = tft.TFTransformOutput(made.graph)
-    extra = {
-        "core.tflite": content,
-        Path(DESCRIPTION_FILE).name: describe(content, Compressed(model)),
-    }
-    specs = layout(made.config, output)
-    export(model, output, specs, made.config, str(folder), core_signatures=True, extra=extra)
+    export_pair(model, made, folder)
     return folder
 
 
@@ -122,6 +102,19 @@ def test_written_features_that_differ_refuse_every_candidate(
     assert agreed.feature == FEATURE
     assert agreed.detail.startswith(f"feature {FEATURE} is ")
     assert "as Transform wrote it" in agreed.detail
+
+
+def test_a_split_without_raw_rows_proves_nothing(world: World, tmp_path: Path) -> None:
+    """Of `val` there may be none; then the rows of `train` are looked up."""
+    rows = world.rows().serialized[:5]
+    shutil.copytree(world.raw / "Split-train", tmp_path / "Split-train")
+    (tmp_path / "Split-val").mkdir()
+    trained = replace(world.trained, raw=tmp_path)
+    found = reference(trained, rows, rows=20, tolerance=QUICK.tolerance)
+    assert (found.split, found.difference) == ("train", None)
+    shutil.rmtree(tmp_path / "Split-train")
+    with pytest.raises(NodeFailed, match="no raw rows of split val or train"):
+        reference(trained, rows, rows=20, tolerance=QUICK.tolerance)
 
 
 def _in_process(folder: Path, world: World) -> Any:

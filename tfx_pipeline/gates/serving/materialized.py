@@ -213,6 +213,6 @@ def _same_width(one: Matrix, other: Matrix) -> tuple[Matrix, Matrix]:
     return first, second
 
 
-def written_split(transformed: Path) -> str:
-    """The split to look rows up in: `val` where there is one, else `train`."""
-    return "val" if os.path.isdir(transformed / "Split-val") else "train"
+def written_splits(transformed: Path) -> list[str]:
+    """The splits to look rows up in: `val` where there is one, which is smaller, then `train`."""
+    return ["val", "train"] if os.path.isdir(transformed / "Split-val") else ["train"]

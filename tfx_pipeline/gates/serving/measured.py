@@ -63,9 +63,12 @@ class Skew:
     in this process, the server.
 
     Attributes:
-        max_difference: Largest absolute difference of predictions between any two ways, or of a
-            transformed feature (relative to it where it is over 1) where one differs by more than
-            the tolerance; NaN where nothing could be compared, as `detail` says.
+        max_difference: Largest difference of predictions between any two ways, |a - b| /
+            max(1, |a|, spread), the spread being the standard deviation of the float model's
+            answers: absolute for probabilities, relative for a regression with large labels,
+            which float32 cannot hold more exactly. Or that of a transformed feature (relative
+            to it where it is over 1) where one differs by more than the tolerance. NaN where
+            nothing could be compared, as `detail` says.
         tolerance: What was allowed.
         between: The two ways that differ most.
         row: The row where they do, counted in the held-out rows; None: they do not.

@@ -25,9 +25,10 @@ class Settings:
         latency_budget_ms: p99 that the highest rate is looked for within; None: no budget.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
-        tolerance: Largest difference between two ways to the same prediction (probability, or
-            the label's unit), and between two values of a transformed feature, relative to it
-            where it is over 1.
+        tolerance: Largest difference between two ways to the same prediction, absolute for a
+            probability, of a regression relative to the value or the spread of the float
+            model's answers, whichever is more, where that is over 1; and between two values of
+            a transformed feature, relative to it where it is over 1.
         skew_rows: On so many rows the ways are compared.
     """
 

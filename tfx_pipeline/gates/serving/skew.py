@@ -9,6 +9,12 @@ trainer. Then held-out rows go three ways:
 
 A compressed candidate that the server runs without a core has no model apart from its SavedModel:
 of the first way it has the features, which must be those of its own `transform_features`.
+
+Probabilities are compared absolutely. A regression's values are float32, whose step at 200,000 is
+0.016, and each way adds them up in its own order: a difference is measured against the value, or
+the spread (standard deviation) of the float model's answers where that is more, for a value near 0
+may be the sum of large ones. Neither counts below 1, so that probabilities need no rule of their
+own.
 """
 
 from __future__ import annotations
@@ -89,7 +95,8 @@ def reference(
         tolerance: Largest difference that is none.
 
     Raises:
-        NodeFailed: The trainer's model does not load, or does not take the features.
+        NodeFailed: The trainer's model does not load, or does not take the features; or there
+            are no raw rows to look up among what Transform wrote.
     """
     import tensorflow_transform as tft
 
@@ -97,22 +104,33 @@ def reference(
 
     tft_output = tft.TFTransformOutput(str(trained.transform_graph))
     specs = layout(trained.config, tft_output)
-    split = materialized.written_split(trained.transformed)
-    some, _ = sample(trained.raw / f"Split-{split}", rows)
-    difference = None
-    if some:
-        difference = materialized.check(
-            trained.transformed / f"Split-{split}",
-            tft_output,
-            specs,
-            materialized.through_graph(tft_output, specs, some),
-            tolerance,
-        )
+    split, some = _written_rows(trained, rows)
+    difference = materialized.check(
+        trained.transformed / f"Split-{split}",
+        tft_output,
+        specs,
+        materialized.through_graph(tft_output, specs, some),
+        tolerance,
+    )
     chosen = np.unique(np.linspace(0, len(serialized) - 1, min(rows, len(serialized))).astype(int))
     kept = [serialized[row] for row in chosen]
     features = materialized.through_graph(tft_output, specs, kept)
     predictions = _of_keras(trained.keras_model, features)
     return Reference(chosen, kept, features, predictions, difference, split, tolerance)
+
+
+def _written_rows(trained: Trained, rows: int) -> tuple[str, list[bytes]]:
+    """Raw rows of the first split that Transform wrote and that has any."""
+    splits = materialized.written_splits(trained.transformed)
+    for split in splits:
+        some, _ = sample(trained.raw / f"Split-{split}", rows)
+        if some:
+            return split, some
+    raise NodeFailed(
+        f"no raw rows of split {' or '.join(splits)} to prove what Transform wrote with",
+        where=str(trained.raw),
+        hint="Run again from ExampleGen: `assay run --from ExampleGen`.",
+    )
 
 
 def skew(
@@ -136,15 +154,19 @@ def skew(
         ways = {TRAINER: expected.predictions, **ways}
     elif TRAINER in answers:
         ways = {TRAINER: answers[TRAINER], **ways}
-    size, between, place = _largest(ways)
+    gap = _largest(ways, spread_of(expected.predictions))
+    size, between = gap.size, gap.between
     other = materialized.first_difference(expected.features, features, expected.tolerance)
-    row = None if place is None else int(expected.rows[place])
+    row = None if gap.place is None else int(expected.rows[gap.place])
     if size <= expected.tolerance and other is None and expected.difference is None:
         return Skew(size, expected.tolerance, between, row)
     found = expected.difference or other
     sentences = []
     if size > expected.tolerance:
-        sentences.append(f"row {row}: {between[0]} and {between[1]} differ by {size:.3g}")
+        of = f", {size:.3g} of {gap.scale:,.6g}" if gap.scale > 1 else ""
+        sentences.append(
+            f"row {row}: {between[0]} and {between[1]} differ by {gap.absolute:.3g}{of}"
+        )
     if expected.difference is not None:
         sentences.append(
             f"{_values(expected.difference, 'as Transform wrote it', 'by the transform graph')} "
@@ -169,19 +191,45 @@ def _values(difference: Difference, first: str, second: str) -> str:
     )
 
 
-def _largest(ways: dict[str, Array]) -> tuple[float, tuple[str, str], int | None]:
-    """The largest difference between any two ways, which two, and in which row."""
+@dataclass(frozen=True)
+class _Gap:
+    """Where two ways differ most: which two, the place among the rows that are compared (None:
+    nowhere), by how much, what that is measured against, and their quotient."""
+
+    between: tuple[str, str] = ("", "")
+    place: int | None = None
+    absolute: float = 0.0
+    scale: float = 1.0
+    size: float = 0.0
+
+
+def spread_of(predictions: Array) -> float:
+    """Standard deviation of a model's answers, of those that are numbers; 0 without any."""
+    known = predictions[np.isfinite(predictions)]
+    return float(known.std()) if known.size else 0.0
+
+
+def _largest(ways: dict[str, Array], spread: float) -> _Gap:
+    """The largest difference between any two ways, |a - b| / max(1, |a|, spread)."""
     names = list(ways)
-    largest, between, place = 0.0, ("", ""), None
+    largest = _Gap()
     for number, one in enumerate(names):
         for other in names[number + 1 :]:
-            if ways[one].shape != ways[other].shape:
-                return np.inf, (one, other), 0
-            gap = np.abs(ways[one] - ways[other]).reshape(len(ways[one]), -1).max(axis=1)
-            gap = np.where(np.isnan(gap), np.inf, gap)  # no number agrees with nothing
-            if gap.size and gap.max() > largest:
-                largest, between, place = float(gap.max()), (one, other), int(gap.argmax())
-    return largest, between, place
+            first, second = ways[one], ways[other]
+            if first.shape != second.shape:
+                return _Gap((one, other), 0, np.inf, 1.0, np.inf)
+            if not first.size:
+                continue
+            scale = np.fmax(np.abs(first), max(1.0, spread))
+            with np.errstate(invalid="ignore"):
+                gaps = np.abs(first - second)
+                sizes = gaps / scale
+            sizes = np.where(np.isnan(sizes), np.inf, sizes)  # no number agrees with nothing
+            place = np.unravel_index(sizes.argmax(), sizes.shape)
+            if sizes[place] > largest.size:
+                figures = (float(found[place]) for found in (gaps, scale, sizes))
+                largest = _Gap((one, other), int(place[0]), *figures)
+    return largest
 
 
 def _in_process(
