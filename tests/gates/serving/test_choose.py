@@ -52,6 +52,14 @@ def test_ties_go_to_the_next_figure_and_then_to_the_ladders_order() -> None:
     assert choose([first, made("x", 10, 0.8, 0.9)], "smallest", "auc") == "x"
 
 
+@pytest.mark.parametrize("unit", [1e6, 1.0, 1e-6])
+def test_an_error_ties_in_four_significant_digits_whatever_its_unit(unit: float) -> None:
+    best = made("best", 20, 1.0, 2.345678 * unit, "mse")
+    near = made("near", 10, 1.0, 2.345912 * unit, "mse")
+    worse = made("worse", 5, 1.0, 2.349 * unit, "mse")
+    assert choose([best, near, worse], "most_accurate", "mse") == "near"
+
+
 @pytest.mark.parametrize("objective", ["smallest", "fastest", "most_accurate"])
 def test_what_is_not_known_is_never_best(objective: Objective) -> None:
     unknown = made("unknown", None, math.nan, math.nan)

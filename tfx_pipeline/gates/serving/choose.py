@@ -65,8 +65,18 @@ def time_ratio(candidate: Measured) -> float:
 _KEYS: dict[str, _Key] = {
     "bytes": lambda candidate, _: _known(candidate.served_bytes),
     "time": lambda candidate, _: time_ratio(candidate),
-    "loss": lambda candidate, metric: round(loss(candidate, metric), 4),
+    "loss": lambda candidate, metric: _to_four(loss(candidate, metric), metric),
 }
+
+
+def _to_four(loss: float, metric: str) -> float:
+    """Four decimals of a metric whose best is 1; of an error, which may be in the label's unit,
+    four significant digits."""
+    if not math.isfinite(loss):
+        return loss
+    if METRICS[metric].better != "lower" or loss == 0:
+        return round(loss, 4)
+    return round(loss, 3 - math.floor(math.log10(abs(loss))))
 
 
 def _known(figure: float | None) -> float:
