@@ -77,6 +77,7 @@ def test_everything_is_measured_of_a_good_candidate(
 ) -> None:
     one = found["same"]
     assert one.failed == ""
+    assert isinstance(one.predictions, np.ndarray)
     rows = world.rows()
     expected = measures.measure("binary", rows.labels, np.array(one.predictions)[:, None])
     assert {name: e.value for name, e in one.quality["overall"].items()} == {

@@ -98,6 +98,8 @@ def test_bounds_are_read_back_from_the_checks() -> None:
     verdict = example(absolute)
     assert quality_bound(verdict) is None  # log_loss was not measured
     assert size_bound(verdict) == pytest.approx(300_000)
+    too_good = {"quality": {"thresholds": [{"metric": "auc", "min": 0.9, "max": 0.99}]}}
+    assert quality_bound(example(GATES.model_validate(too_good))) == pytest.approx(0.9)
     gzip = GATES.model_validate({"size_bytes": {"max": 300_000, "of": "gzip"}})
     assert size_bound(example(gzip)) is None
 

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator
 
 from tfx_pipeline.gates.metrics import METRICS
-from tfx_pipeline.gates.serving.measured import OVERALL, Measured
-from tfx_pipeline.gates.serving.quality_budgets import CHAMPION
+from tfx_pipeline.gates.serving.measured import CHAMPION, OVERALL, Measured
 from tfx_pipeline.gates.serving.verdict import ServingVerdict
 from tfx_pipeline.gates.verdict import Check
 from trainer.compression.config import FLOAT
@@ -26,9 +25,17 @@ def quality_bound(verdict: ServingVerdict) -> float | None:
     found = [
         float(c.measured) - c.margin if higher else float(c.measured) + c.margin
         for c in _checks(verdict, verdict.metric)
-        if isinstance(c.measured, (int, float)) and c.margin is not None
+        if isinstance(c.measured, (int, float))
+        and c.margin is not None
+        # The other way, as of `auc <= 0.99`, a bound is of what is too good to be true.
+        and (c.threshold.startswith("<=") is not higher or _is_loss(c))
     ]
     return (max(found) if higher else min(found)) if found else None
+
+
+def _is_loss(check: Check) -> bool:
+    """Whether it bounds what is lost to another model, `<= 0.003 below float`."""
+    return check.threshold.endswith((FLOAT, CHAMPION))
 
 
 def size_bound(verdict: ServingVerdict) -> float | None:

@@ -10,9 +10,8 @@ from tfx_pipeline.config.gates import GatesConfig
 from tfx_pipeline.config.serving_gate import Budget, ServingSkew
 from tfx_pipeline.gates.metrics import Task
 from tfx_pipeline.gates.serving.choose import DEFAULT, loss, time_ratio
-from tfx_pipeline.gates.serving.measured import OVERALL, Latency, Measured, Skew
+from tfx_pipeline.gates.serving.measured import CHAMPION, OVERALL, Latency, Measured, Skew
 from tfx_pipeline.gates.serving.quality_budgets import (
-    CHAMPION,
     Others,
     failed,
     main_metric,

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import psutil
 
-CORE = Path("assets.extra/core.tflite")
+from trainer.compression.candidate import CORE_FILE
+
+CORE = Path(CORE_FILE)
 CORE_DESCRIPTION = Path("assets.extra/assay_core.json")
 
 _CHUNK = 2**20

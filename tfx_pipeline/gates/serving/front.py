@@ -9,8 +9,7 @@ from typing import Literal
 
 from tfx_pipeline.gates.metrics import METRICS
 from tfx_pipeline.gates.serving.choose import loss
-from tfx_pipeline.gates.serving.measured import OVERALL, Measured
-from tfx_pipeline.gates.serving.quality_budgets import CHAMPION
+from tfx_pipeline.gates.serving.measured import CHAMPION, OVERALL, Measured
 from tfx_pipeline.gates.serving.verdict import ServingVerdict
 from trainer.compression.config import FLOAT
 

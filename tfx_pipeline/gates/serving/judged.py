@@ -85,7 +85,7 @@ def measured_of(fields: dict[str, Any] | None) -> Measured | None:
         "skew": skew
         and Skew(**{**_nan(skew, optional=("row",)), "between": tuple(skew["between"])}),
     }
-    return Measured(**{**fields, **estimates, **parts})
+    return Measured(**{**fields, **estimates, **parts, "predictions": ()})
 
 
 def _nan(fields: dict[str, Any], optional: tuple[str, ...] = ("label",)) -> dict[str, Any]:

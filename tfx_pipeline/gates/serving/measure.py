@@ -19,7 +19,7 @@ from tfx_pipeline.gates import measures
 from tfx_pipeline.gates.metrics import Task
 from tfx_pipeline.gates.serving import footprint
 from tfx_pipeline.gates.serving.latency import latency
-from tfx_pipeline.gates.serving.measured import Measured, Skew
+from tfx_pipeline.gates.serving.measured import CHAMPION, Measured, Skew
 from tfx_pipeline.gates.serving.quality import estimate
 from tfx_pipeline.gates.serving.replay import replay
 from tfx_pipeline.gates.serving.rows import HeldOut
@@ -29,7 +29,7 @@ from tfx_pipeline.gates.serving.skew import Reference, Trained, reference, skew
 from trainer.compression.candidate import Candidate
 from trainer.compression.config import FLOAT
 
-CHAMPION = "champion"
+__all__ = ["CHAMPION", "measure"]
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ def _served(server: ModelServer, name: str, folder: Path, gate: _Gate) -> tuple[
         served_bytes=footprint.served_bytes(folder, runs_core=runs_core),
         skew=None if name == CHAMPION else _skew(name, folder, predictions, gate, runs_core),
         runs_core=runs_core,
-        predictions=predictions.tolist(),
+        predictions=predictions,
     )
     return measured, predictions
 

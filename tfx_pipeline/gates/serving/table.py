@@ -11,8 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from tfx_pipeline.gates.serving import figures
-from tfx_pipeline.gates.serving.measured import OVERALL, Estimate, Measured
-from tfx_pipeline.gates.serving.quality_budgets import CHAMPION
+from tfx_pipeline.gates.serving.measured import CHAMPION, OVERALL, Estimate, Measured
 from tfx_pipeline.gates.serving.verdict import ServingVerdict
 from trainer.compression.config import FLOAT
 

@@ -19,8 +19,8 @@ from tfx_pipeline.gates.serving.choose import DEFAULT, choose
 from tfx_pipeline.gates.serving.flips import Array, Flips, flips
 from tfx_pipeline.gates.serving.gains import no_gain
 from tfx_pipeline.gates.serving.judged import Judged, finite, judged_of, measured_of
-from tfx_pipeline.gates.serving.measured import OVERALL, BySlice, Measured
-from tfx_pipeline.gates.serving.quality_budgets import CHAMPION, Others, main_metric
+from tfx_pipeline.gates.serving.measured import CHAMPION, OVERALL, BySlice, Measured
+from tfx_pipeline.gates.serving.quality_budgets import Others, main_metric
 from tfx_pipeline.gates.verdict import FILE_NAME, is_local
 from trainer.compression.candidate import Candidate
 from trainer.compression.config import FLOAT
@@ -204,7 +204,7 @@ def _judge(
 
 def _light(measured: Measured | None) -> Measured | None:
     """Without the predictions: the verdict is to be read."""
-    return measured and dataclasses.replace(measured, predictions=[])
+    return measured and dataclasses.replace(measured, predictions=())
 
 
 def _overall(measured: Measured | None) -> Measured | None:
