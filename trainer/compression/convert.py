@@ -20,6 +20,7 @@ from trainer.compression import calibrate
 from trainer.compression.calibrate import Arrays
 from trainer.compression.candidate import Compressed, Numbers
 from trainer.compression.context import Context
+from trainer.compression.float_dense import float_dense
 from trainer.compression.float_head import float_head
 from trainer.compression.inspect_core import inspect
 from trainer.compression.pair import trained_quantized
@@ -91,7 +92,8 @@ def convert(
     _check_weights(model)
     calibration: list[Arrays] = []
     notes: tuple[str, ...] = ()
-    if trained_quantized(model):
+    trained = trained_quantized(model)
+    if trained:
         if numbers != "int8":
             raise NodeFailed(
                 f"{model.name!r} was trained for int8 and has no core in {numbers}",
@@ -99,10 +101,10 @@ def convert(
             )
     elif numbers in ("int8", "int16x8"):
         calibration, notes = calibrate.representative_rows(model, context, representative_rows)
-    seen = representative_rows if calibration or trained_quantized(model) else 0
+    seen = representative_rows if calibration or trained else 0
     rows, wanted, more = _source(model, context, seen)
     notes += more
-    content = _finished(_converted(model, numbers, calibration), model.name)
+    content = _finished(_converted(model, numbers, calibration), model.name, trained=trained)
     found = _answers(model, content, rows)
     if numbers == "int8" and calibration:
         smaller = _converted(model, numbers, calibration, scale_a_unit=False)
@@ -166,9 +168,10 @@ def _converted(
         ) from error
 
 
-def _finished(core: bytes, name: str) -> bytes:
+def _finished(core: bytes, name: str, *, trained: bool = False) -> bytes:
     with _known_error("finish", name):
-        return slim(float_head(core))
+        # What is trained for int8 answers as its fake-quant nodes round.
+        return slim(float_head(core if trained else float_dense(core)))
 
 
 @contextmanager

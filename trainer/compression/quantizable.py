@@ -37,6 +37,9 @@ _IN_PATTERNS = (
 )
 
 
+_IN_UNITS = "in int8 its answers would be one of 256 values, and none outside the range of training"
+
+
 @dataclass(frozen=True)
 class Quantized:
     """A model ready for quantization-aware training.
@@ -58,7 +61,8 @@ def quantized(model: tf_keras.Model, preserve: Preserve, only: Collection[str] =
     Args:
         model: Functional, without models inside it (`rebuild`); it stays as it is.
         preserve: What is kept of kernels.
-        only: Names of layers; empty: every one that can.
+        only: Names of layers; empty: every one that can, but for one that gives the answers of a
+            regression.
 
     Raises:
         ConfigError: `only` names a layer that is not there.
@@ -75,6 +79,9 @@ def quantized(model: tf_keras.Model, preserve: Preserve, only: Collection[str] =
             )
     wanted = {name: layer for name, layer in layers.items() if not only or name in only}
     left = {name: why for name, layer in wanted.items() if (why := _refusal(layer))}
+    head = "" if only else _linear_head(model)
+    if any(layer.weights for name, layer in wanted.items() if name not in {head, *left}):
+        left |= {head: _IN_UNITS} if head and head not in left else {}
     while chosen := [name for name in wanted if name not in left]:
         if not any(layers[name].weights for name in chosen):
             break
@@ -110,6 +117,18 @@ def _applied(annotated: tf_keras.Model, scheme: Scheme) -> tf_keras.Model:
     own = {type(layer).__name__: type(layer) for layer in annotated.layers}
     with tf_keras.utils.custom_object_scope(own), SafeModeScope(safe_mode=False):
         return quantize_apply(annotated, scheme)
+
+
+def _linear_head(model: tf_keras.Model) -> str:
+    """The Dense layer whose output is the model's, but for the label's unit; "" where an activation
+    or another layer gives it."""
+    last = model.layers[-1]
+    if last.name == LABEL_UNIT_LAYER:
+        last = next(iter(_producers(last).values()))
+    is_linear = isinstance(last, tf_keras.layers.Dense) and (
+        tf_keras.activations.serialize(last.activation) == "linear"
+    )
+    return last.name if is_linear else ""
 
 
 def _any(reasons: Mapping[str, str]) -> str:

@@ -199,7 +199,7 @@ def test_what_stays_in_float_is_said(context: Context) -> None:
 
     model = _model(layers.Dense(32), layers.Activation(tf.sin), layers.Dense(4))
     core = convert(Compressed(model, "int8"), _with_rows(context, {"x": _numbers(500)}), 200)
-    assert core.notes == ("computes in float: 1 SIN",)
+    assert core.notes == ("computes in float: 1 FULLY_CONNECTED, 1 SIN",)
 
 
 def test_an_op_without_a_kernel_in_tflite(context: Context) -> None:

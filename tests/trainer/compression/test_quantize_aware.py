@@ -256,6 +256,7 @@ def test_a_frozen_model_inside_stays_frozen(images: Context) -> None:
 @pytest.mark.slow
 def test_the_label_unit_and_one_hot_tables_stay(context: Context) -> None:
     import tf_keras
+    from ai_edge_litert.interpreter import Interpreter
 
     from trainer.models.build import LABEL_UNIT_LAYER, LabelScale, build
 
@@ -286,11 +287,16 @@ def test_the_label_unit_and_one_hot_tables_stay(context: Context) -> None:
     assert [float(np.asarray(w).item()) for w in unit.get_weights()] == [30.0, 200.0]
     table = made.model.get_layer("shop_xf_one_hot").embeddings
     np.testing.assert_array_equal(table, np.eye(5))
-    assert f"{LABEL_UNIT_LAYER} left in float: it turns the output into" in made.notes[-1]
+    assert f"{LABEL_UNIT_LAYER} left in float: it turns the output into" in made.notes[-2]
     answers = np.asarray(made.model(few)).ravel()
     assert np.corrcoef(answers, few["n0_xf"].ravel())[0, 1] > 0.9
     core = convert(made, regression)
-    assert operations(core.content).count(("FULLY_CONNECTED", "int8")) == 3
+    # The hidden layers; the head is in float, for answers that are.
+    assert operations(core.content).count(("FULLY_CONNECTED", "int8")) == 2
+    assert any("left in float: in int8 its answers would be one of" in note for note in made.notes)
+    runner = Interpreter(model_content=core.content).get_signature_runner()
+    found = runner(**{name: few[name] for name in model.input_names})["predictions"]
+    assert np.unique(found).size > 1000  # Of 2,000.
     assert isinstance(unit, tf_keras.layers.Dense)
 
 
