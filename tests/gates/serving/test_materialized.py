@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.gates.serving.conftest import SPLITS, World
+from tfx_pipeline.gates.serving import materialized
 from tfx_pipeline.gates.serving.materialized import (
     Features,
     check,
@@ -51,6 +53,19 @@ def _check(written: Written, computed: Features) -> Any:
 def test_every_kind_of_feature_is_found_again(written: Written) -> None:
     assert {spec.kind for spec in written.layout} == {"dense", "ids", "bag"}
     assert _check(written, written.computed) is None
+
+
+def test_batches_of_any_size_find_the_same(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    width = sum(v[0].size for v in written.computed.values())
+    monkeypatch.setattr(materialized, "_NUMBERS", 7 * width)
+    monkeypatch.setattr(materialized, "_COMPARED", 50 * width)
+    assert _check(written, written.computed) is None
+    values = written.computed["size_xf"].copy()
+    values[[40, 60, 80]] += 100
+    difference = _check(written, {**written.computed, "size_xf": values})
+    assert (difference.feature, difference.row) == ("size_xf", 40)
 
 
 def test_last_bits_do_not_matter(written: Written) -> None:
@@ -98,3 +113,19 @@ def test_first_difference_is_in_the_models_order() -> None:
     assert first_difference({"a": expected["a"]}, found, 0.5) is None
     longer = np.pad(expected["b"], ((0, 0), (0, 2)))  # as a bag of another batch
     assert first_difference({"b": expected["b"]}, {"b": longer}, 0.0) is None
+
+
+def test_large_rows_are_compared_a_few_at_a_time() -> None:
+    """100 images of 64 x 64 x 3 as float64 are 98 MB, and a comparison makes several of them."""
+    images = np.zeros((100, 64, 64, 3), np.float32)
+    other = images.copy()
+    other[93, 5, 6, 1] = 0.5
+    other[94, 0, 0, 0] = 0.25
+    tracemalloc.start()
+    try:
+        difference = first_difference({"image": images}, {"image": other}, TOLERANCE)
+        assert tracemalloc.get_traced_memory()[1] < 80e6
+    finally:
+        tracemalloc.stop()
+    assert difference is not None
+    assert (difference.row, difference.expected, difference.found) == (93, 0.0, 0.5)

@@ -7,6 +7,8 @@ each must be found among the written ones.
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +25,10 @@ from transform.layout import FeatureSpec, model_inputs
 if TYPE_CHECKING:
     import tensorflow_transform as tft
 
-_READ_ROWS = 2048
+_READ_ROWS = 2048  # at most
+_NUMBERS = 2**20  # of rows that are compared at once: 64 MB as float64 with what is made of them
 _DIGITS = 5  # that written and computed values are first compared to
-_COMPARED = 2**24  # numbers compared at once when the nearest row is looked for
+_COMPARED = 2**22  # numbers compared at once when the nearest row is looked for
 
 Features = dict[str, npt.NDArray[Any]]
 Matrix = npt.NDArray[np.float64]
@@ -74,13 +77,19 @@ def first_difference(
     for name, values in expected.items():
         if name not in found:
             continue
-        one, other = _same_width(_flat(values), _flat(found[name]))
-        sizes = relative(one, other)
-        if sizes.size and sizes.max() > tolerance:
-            row, column = (int(place) for place in np.unravel_index(sizes.argmax(), sizes.shape))
-            return Difference(
-                name, row, float(one[row, column]), float(other[row, column]), float(sizes.max())
-            )
+        worst: Difference | None = None
+        for rows in _chunks(len(values), max(_width(values), _width(found[name]))):
+            one, other = _same_width(_flat(values[rows]), _flat(found[name][rows]))
+            sizes = relative(one, other)
+            size = float(sizes.max()) if sizes.size else 0.0
+            if size > (tolerance if worst is None else worst.size):
+                row, column = (
+                    int(place) for place in np.unravel_index(sizes.argmax(), sizes.shape)
+                )
+                values_there = float(one[row, column]), float(other[row, column])
+                worst = Difference(name, rows.start + row, *values_there, size)
+        if worst is not None:
+            return worst
     return None
 
 
@@ -111,41 +120,56 @@ def check(
     Returns:
         For the first row that is not there: the difference to the most similar one that is.
     """
-    wanted = _matrix(computed, computed)
+    count, width = len(next(iter(computed.values()))), sum(map(_width, computed.values()))
     open_rows: dict[bytes, list[int]] = {}
-    for row, key in enumerate(_keys(wanted)):
-        open_rows.setdefault(key, []).append(row)
-    for written in _written(split, tft_output, layout):
+    for rows in _chunks(count, width):
+        for row, key in enumerate(_keys(_matrix(_some(computed, rows), computed)), rows.start):
+            open_rows.setdefault(key, []).append(row)
+    at_once = _rows_at_once(width)
+    for written in _written(split, tft_output, layout, at_once):
         for key in _keys(_matrix(written, computed)):
-            rows = open_rows.get(key)
-            if rows:
-                rows.pop()
+            found = open_rows.get(key)
+            if found:
+                found.pop()
         open_rows = {key: rows for key, rows in open_rows.items() if rows}
         if not open_rows:
             return None
     # Most likely one number that was just on the other side of a rounding.
     left = sorted(row for rows in open_rows.values() for row in rows)
-    at_once = max(1, _COMPARED // (_READ_ROWS * wanted.shape[1]))
-    for start in range(0, len(left), at_once):
-        rows_left = left[start : start + at_once]
-        nearest = _nearest(
-            wanted[rows_left], (_matrix(w, computed) for w in _written(split, tft_output, layout)),
-            tolerance,
-        )  # fmt: skip
-        for row, candidate in zip(rows_left, nearest, strict=True):
-            difference = _difference_of(row, wanted[row], candidate, computed, tolerance)
+    step = max(1, _COMPARED // (at_once * width))
+    for start in range(0, len(left), step):
+        rows_left = left[start : start + step]
+        wanted = _matrix(_some(computed, rows_left), computed)
+        written_rows = _written(split, tft_output, layout, at_once)
+        nearest = _nearest(wanted, (_matrix(w, computed) for w in written_rows), tolerance)
+        for row, own, candidate in zip(rows_left, wanted, nearest, strict=True):
+            difference = _difference_of(row, own, candidate, computed, tolerance)
             if difference is not None:
                 return difference
     return None
 
 
+def _rows_at_once(width: int) -> int:
+    """How many rows of so many numbers are compared at once: of images, few."""
+    return max(1, min(_READ_ROWS, _NUMBERS // max(1, width)))
+
+
+def _chunks(rows: int, width: int) -> Iterator[slice]:
+    step = _rows_at_once(width)
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _some(features: Features, rows: slice | list[int]) -> Features:
+    return {name: values[rows] for name, values in features.items()}
+
+
 def _written(
-    split: Path, tft_output: tft.TFTransformOutput, layout: Sequence[FeatureSpec]
+    split: Path, tft_output: tft.TFTransformOutput, layout: Sequence[FeatureSpec], rows: int
 ) -> Iterator[Features]:
     import tensorflow as tf
 
     spec = tft_output.transformed_feature_spec()
-    for batch in batches(split, _READ_ROWS):
+    for batch in batches(split, rows):
         parsed = tf.io.parse_example(as_array(batch), spec)
         found = model_inputs(parsed, layout) | {LABEL: parsed[LABEL]}
         yield {name: values.numpy() for name, values in found.items()}
@@ -171,7 +195,7 @@ def _difference_of(
 ) -> Difference | None:
     start = 0
     for name, values in computed.items():
-        width = _flat(values).shape[1]
+        width = _width(values)
         one, other = (table[None, start : start + width] for table in (written, wanted))
         found = first_difference({name: one}, {name: other}, tolerance)
         if found is not None:
@@ -185,7 +209,7 @@ def _matrix(features: Features, like: Features) -> Matrix:
     longest row; what it has beyond the width in `like` makes the row a stranger (NaN)."""
     parts = []
     for name, values in like.items():
-        width = _flat(values).shape[1]
+        width = _width(values)
         flat = _flat(features[name])
         part, _ = _same_width(flat[:, :width], np.zeros((0, width)))
         if flat.shape[1] > width:
@@ -195,11 +219,17 @@ def _matrix(features: Features, like: Features) -> Matrix:
 
 
 def _keys(matrix: Matrix) -> list[bytes]:
+    """A digest of each row: of 1,000 images the numbers themselves would be 1 GB."""
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = 10.0 ** (_DIGITS - 1 - np.floor(np.log10(np.abs(matrix))))
         rounded = np.where(np.isfinite(scale), np.round(matrix * scale) / scale, matrix)
     rounded += 0.0  # no -0.0
-    return [row.tobytes() for row in rounded]
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rounded]
+
+
+def _width(values: npt.NDArray[Any]) -> int:
+    """Numbers of a row."""
+    return math.prod(values.shape[1:])
 
 
 def _flat(values: npt.NDArray[Any]) -> Matrix:
