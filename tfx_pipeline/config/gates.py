@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from tfx_pipeline.config.serving_gate import (
     Budget,
     InfraValidatorConfig,
+    MeasureConfig,
     Objective,
     ServingSkew,
     SizeBudget,
@@ -126,6 +127,9 @@ class GatesConfig(Section):
         None,
         description="Serving gate: which of those that pass is pushed; empty: `smallest`. Ties go "
         "to the next: bytes, then latency, then quality.",
+    )
+    measure: MeasureConfig = Field(
+        MeasureConfig(), description="Serving gate: rows to ask for, and time limits."
     )
     infra_validator: InfraValidatorConfig | None = Field(
         None, description="TFX's InfraValidator before the push, for Docker and Kubernetes."

@@ -67,6 +67,32 @@ class ServingSkew(Section):
     )
 
 
+class MeasureConfig(Section):
+    """How much the serving gate asks the server, and how long it waits for it."""
+
+    max_rows: int = Field(
+        20_000,
+        ge=1,
+        description="Eval rows that every candidate is asked for; of more, always the same "
+        "random ones.",
+    )
+    request_timeout_seconds: float = Field(
+        20,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="How long the server may take to answer one request, of at most 512 rows. A "
+        "candidate that takes longer is refused.",
+    )
+    load_timeout_seconds: float = Field(
+        60,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="How long it may take to load one candidate. One that takes longer is refused.",
+    )
+
+
 class InfraValidatorConfig(Section):
     """TFX's InfraValidator, on what is to be pushed: it loads it in a container of TensorFlow
     Serving."""

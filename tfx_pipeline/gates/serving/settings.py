@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tfx_pipeline.config.gates import GatesConfig
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -48,3 +50,19 @@ class Settings:
     seed: int = 17
     tolerance: float = 1e-4
     skew_rows: int = 1000
+
+
+def settings_of(gates: GatesConfig, start_timeout_s: float) -> Settings:
+    """What the config says of them; the rest is ours.
+
+    Args:
+        gates: The section.
+        start_timeout_s: How long the server may take to start.
+    """
+    return Settings(
+        start_timeout_s=start_timeout_s,
+        load_timeout_s=gates.measure.load_timeout_seconds,
+        request_timeout_s=gates.measure.request_timeout_seconds,
+        latency_budget_ms=gates.latency_p99_ms.max if gates.latency_p99_ms else None,
+        tolerance=gates.skew.tolerance if gates.skew else Settings.tolerance,
+    )
