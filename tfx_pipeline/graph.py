@@ -7,7 +7,9 @@ one, the docstring of the component says why.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from tfx import v1 as tfx
@@ -28,12 +30,12 @@ from tfx_pipeline.components.transform.component import Transform
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.config.serving_gate import InfraValidatorConfig
 from tfx_pipeline.gates.drift import distribution_config
+from tfx_pipeline.gates.serving.servers import server_name
+from tfx_pipeline.gates.serving.settings import Settings
 from tfx_pipeline.runners import mlmd
 from trainer.config import TrainConfig
 from transform import user_code
 from transform.config import FeaturesConfig
-
-_BLESSED = "blessed"  # Custom property of a ModelBlessing.
 
 
 def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
@@ -170,7 +172,7 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
     blessing = evaluator.outputs["blessing"]
     if not config.has_serving_gate:
         return [*nodes, *_push(config, examples, model, blessing)]
-    with tfx.dsl.Cond(blessing.future()[0].custom_property(_BLESSED) == 1):
+    with tfx.dsl.Cond(_is_blessed(blessing)):
         gate_nodes, gate = _compress_and_judge(config, examples, transform, trainer)
         pusher = _push(
             config,
@@ -186,6 +188,12 @@ def _compress_and_judge(
     config: PipelineConfig, examples: Any, transform: Any, trainer: Any
 ) -> tuple[list[base_node.BaseNode], ServingGate]:
     """The ladder of candidates, and the verdict on them as they will be served."""
+    # The modules of these have registered the user's own layers, where there are any.
+    own = [
+        path
+        for path in (config.train.run_fn, config.model.builder)
+        if path not in (None, *_OUR_FUNCTIONS)
+    ]
     model = trainer.outputs["model"]
     trained = {
         "transform_graph": transform.outputs["transform_graph"],
@@ -204,11 +212,21 @@ def _compress_and_judge(
         )
         nodes.append(compressor)
         ladder["candidates"] = compressor.outputs["candidates"]
+    gates = config.gates.of_serving.model_dump_json()
+    custom_config = {
+        "transform": config.transform.model_dump(mode="json"),
+        "functions": own,
+        "start_timeout_s": config.serve.ready_timeout_seconds,
+        # A verdict holds for the server that was asked: with another one it is asked anew.
+        "server": Path(server_name(Settings())).name,
+        **_user_code(config, own),
+    }
     champion = tfx.dsl.Resolver(
         strategy_class=resolvers.LatestPushedBefore,
+        config=resolvers.champion_config(gates, custom_config),
         pushed_model=tfx.dsl.Channel(type=standard_artifacts.PushedModel),
         model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
-        candidate=model,
+        candidate=ladder.get("candidates", model),
     ).with_id("LatestPushedModel")
     gate = ServingGate(
         examples=examples,
@@ -218,13 +236,8 @@ def _compress_and_judge(
         **ladder,
         champion=champion.outputs["pushed_model"],
         champion_blessing=champion.outputs["model_blessing"],
-        gates=config.gates.of_serving.model_dump_json(),
-        custom_config={
-            "transform": config.transform.model_dump(mode="json"),
-            "builder": config.model.builder,
-            "start_timeout_s": config.serve.ready_timeout_seconds,
-            **_user_code(config, [config.model.builder]),
-        },
+        gates=gates,
+        custom_config=custom_config,
     )
     return [*nodes, champion, gate], gate
 
@@ -236,14 +249,22 @@ def _push(
     model_blessing: Any,
     infra_blessing: Any | None = None,
 ) -> list[base_node.BaseNode]:
-    """The Pusher, behind TFX's InfraValidator where the config asks for it."""
-    nodes: list[base_node.BaseNode] = []
-    if config.gates.infra_validator is not None:
-        validator = _infra_validator(config.gates.infra_validator, model, examples)
-        nodes.append(validator)
-        # It looked at the same model, later, and the Pusher takes one of them.
-        infra_blessing = validator.outputs["blessing"]
-    pusher = Pusher(
+    """The Pusher; behind TFX's InfraValidator where the config asks for it."""
+    asked = config.gates.infra_validator
+    if asked is None:
+        return [_pusher(config, model, model_blessing, infra_blessing)]
+    # Without a blessing there may be no model to load; and a container takes its time.
+    with tfx.dsl.Cond(_is_blessed(model_blessing)):
+        validator = _infra_validator(asked, model, examples)
+        # It looked at the same model as the serving gate, later, and the Pusher takes one of them.
+        pusher = _pusher(config, model, model_blessing, validator.outputs["blessing"])
+    return [validator, pusher]
+
+
+def _pusher(
+    config: PipelineConfig, model: Any, model_blessing: Any, infra_blessing: Any | None
+) -> Pusher:
+    return Pusher(
         model=model,
         model_blessing=model_blessing,
         infra_blessing=infra_blessing,
@@ -252,7 +273,11 @@ def _push(
         ),
         custom_config=_probe(config),
     )
-    return [*nodes, pusher]
+
+
+def _is_blessed(blessing: Any) -> Any:
+    """The condition under which what stands behind a ModelBlessing runs."""
+    return blessing.future()[0].custom_property("blessed") == 1
 
 
 def _infra_validator(
@@ -313,7 +338,7 @@ def _trainer_config(config: PipelineConfig) -> dict[str, Any]:
     }
 
 
-def _user_code(config: PipelineConfig, functions: list[str | None]) -> dict[str, Any]:
+def _user_code(config: PipelineConfig, functions: Sequence[str | None]) -> dict[str, Any]:
     """Fingerprints of the user's own functions, and of Assay: a cached result must not outlive the
     code that made it. `folder` is where a `file.py:function` starts from."""
     own = [path for path in functions if path and path not in _OUR_FUNCTIONS]

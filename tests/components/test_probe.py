@@ -25,7 +25,9 @@ class Production:
         self.base = base
         self.address = address
 
-    def push(self, model: Path, to: str | None = None, timeout_s: float = 20.0) -> str:
+    def push(
+        self, model: Path, to: str | None = None, timeout_s: float = 20.0, push_id: str = ""
+    ) -> str:
         """Runs the Pusher's executor; the version's number."""
         from tfx.types import standard_artifacts as kinds
         from tfx.utils import json_utils
@@ -43,6 +45,7 @@ class Production:
             {
                 "push_destination": f'{{"filesystem": {{"base_directory": "{self.base}"}}}}',
                 "custom_config": json_utils.dumps(probe.to_custom_config()),
+                "push_id": push_id,
             },
         )
         return str(pushed.get_string_custom_property("pushed_version"))
@@ -119,6 +122,18 @@ def test_a_server_that_is_not_there(production: Production, models: dict[str, Pa
         production.push(models["good"], to="127.0.0.1:1", timeout_s=0.5)
     assert "serve.address 127.0.0.1:1" in refused.value.where
     assert production.versions == before
+
+
+def test_a_version_that_an_earlier_run_pushed_is_not_taken_back(
+    production: Production, models: dict[str, Path]
+) -> None:
+    """Only `serve.address` has changed since: the push is the same, and its version serves."""
+    version = production.push(models["good"], push_id="the same")
+    with pytest.raises(ServingError, match="pushed by an earlier run") as refused:
+        production.push(models["good"], to="127.0.0.1:1", timeout_s=0.5, push_id="the same")
+    assert "left where it is" in refused.value.hint
+    assert version in production.versions
+    assert production.served() == int(version)
 
 
 def test_the_warm_up_rows_are_those_that_are_asked(models: dict[str, Path]) -> None:

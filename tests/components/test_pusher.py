@@ -168,7 +168,7 @@ def test_a_destination_that_cannot_be_read_fails_in_the_executor(
 def test_a_broken_marker_is_no_push_of_ours(pushes: Pushes, models: dict[str, Path]) -> None:
     number = pushes.pushed(models["a"])
     marker = pushes.base / number / "assets.extra" / "assay_push.json"
-    assert set(json.loads(marker.read_text())) == {"push_id", "model_sha256"}
+    assert set(json.loads(marker.read_text())) == {"push_id", "model_sha256", "settled"}
     marker.write_text("[]")
     pushes.pushed(models["a"])
     assert pushes.versions == ["a", "a"]

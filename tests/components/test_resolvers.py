@@ -189,54 +189,93 @@ def test_the_analyzer_cache_of_another_preprocessing(store: Any) -> None:
     assert resolve(one, [first, second], rows=examples + 1) == [second]  # Other examples.
 
 
-def _pusher(store: Any, blessing: int, pushed: int) -> None:
-    """What MLMD has of a Pusher: read this blessing, wrote this PushedModel."""
-    execution_type = store.put_execution_type(pb.ExecutionType(name="Pusher"))
-    execution = pb.Execution(type_id=execution_type, last_known_state=pb.Execution.COMPLETE)
-    [execution_id] = store.put_executions([execution])
+HERE = {"gates": "these", "custom_config": '{"a": 1}'}
+
+
+def _execution(store: Any, read: list[int], wrote: list[int], **properties: str) -> None:
+    """What MLMD has of a node that has read and written these artifacts."""
+    kind = store.put_execution_type(pb.ExecutionType(name="Any"), can_add_fields=True)
+    execution = pb.Execution(type_id=kind, last_known_state=pb.Execution.COMPLETE)
+    for name, value in properties.items():
+        execution.custom_properties[name].string_value = value
+    [identity] = store.put_executions([execution])
     store.put_events(
         [
-            pb.Event(artifact_id=blessing, execution_id=execution_id, type=pb.Event.INPUT),
-            pb.Event(artifact_id=pushed, execution_id=execution_id, type=pb.Event.OUTPUT),
+            *(pb.Event(artifact_id=a, execution_id=identity, type=pb.Event.INPUT) for a in read),
+            *(pb.Event(artifact_id=a, execution_id=identity, type=pb.Event.OUTPUT) for a in wrote),
         ]
     )
 
 
-def test_the_model_in_production_is_the_latest_that_was_really_pushed(store: Any) -> None:
-    kind = store.put_artifact_type(pb.ArtifactType(name="Anything"))
-    ids = store.put_artifacts([pb.Artifact(type_id=kind) for _ in range(9)])
-    assert ids == list(range(1, 10))
-    for blessing in (1, 3, 5):
-        _pusher(store, blessing, blessing + 1)
-    pushes = {2: 1, 4: 1, 6: 0}  # The last Pusher found no blessing, and pushed nothing.
+class Pushes:
+    """Ladders, the models that a gate chose of them, its blessings, and what was pushed."""
 
-    def resolve(candidate: int) -> tuple[list[int], list[int]]:
-        got = LatestPushedBefore().resolve_artifacts(
-            store,
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self.kind = store.put_artifact_type(pb.ArtifactType(name="Anything"))
+        self.pushed: dict[int, int] = {}
+        self.blessings: list[int] = []
+
+    def new(self) -> int:
+        [identity] = self.store.put_artifacts([pb.Artifact(type_id=self.kind)])
+        return int(identity)
+
+    def push(self, ladder: int, *, really: int = 1, **parameters: str) -> tuple[int, int]:
+        """Ids of the PushedModel, and of the blessing that the Pusher read."""
+        winner, blessing = self.new(), self.new()
+        _execution(self.store, [ladder], [winner, blessing], **(HERE | parameters))
+        pushed = self.new()
+        _execution(self.store, [winner, blessing], [pushed])
+        self.pushed[pushed] = really
+        self.blessings.append(blessing)
+        return pushed, blessing
+
+    def champion(self, ladder: int) -> tuple[list[int], list[int]]:
+        got = LatestPushedBefore(**HERE).resolve_artifacts(
+            self.store,
             {
                 "pushed_model": [
-                    _artifact(kinds.PushedModel, identity, pushed=pushed)
-                    for identity, pushed in pushes.items()
+                    _artifact(kinds.PushedModel, identity, pushed=really)
+                    for identity, really in reversed(self.pushed.items())
                 ],
-                "model_blessing": [_artifact(kinds.ModelBlessing, i) for i in (5, 3, 1)],
-                "candidate": [_artifact(kinds.Model, candidate)],
+                "model_blessing": [_artifact(kinds.ModelBlessing, i) for i in self.blessings],
+                "candidate": [_artifact(kinds.Model, ladder)],
             },
         )
         return [a.id for a in got["pushed_model"]], [a.id for a in got["model_blessing"]]
 
-    assert resolve(9) == ([4], [3])
-    assert resolve(4) == ([2], [1])
-    assert resolve(1) == ([], [])
+
+def test_the_model_in_production_is_the_latest_that_was_really_pushed(store: Any) -> None:
+    pushes = Pushes(store)
+    first, second, third = pushes.new(), pushes.new(), pushes.new()
+    assert pushes.champion(first) == ([], [])
+    one = pushes.push(first)
+    two = pushes.push(second)
+    pushes.push(third, really=0)  # No blessing: an empty PushedModel.
+    assert pushes.champion(pushes.new()) == ([two[0]], [two[1]])
+    # Asked once more, each has the champion that it had: so it is taken from the cache.
+    assert pushes.champion(second) == ([one[0]], [one[1]])
+    assert pushes.champion(first) == ([], [])
+
+
+def test_the_same_ladder_judged_by_other_budgets_has_what_they_shipped_as_its_champion(
+    store: Any,
+) -> None:
+    pushes = Pushes(store)
+    ladder = pushes.new()
+    before = pushes.push(ladder, gates="others")
+    assert pushes.champion(ladder) == ([before[0]], [before[1]])
+    pushes.push(ladder)
+    assert pushes.champion(ladder) == ([before[0]], [before[1]])
 
 
 def test_a_pushed_model_that_nobody_blessed_has_no_blessing(store: Any) -> None:
-    got = LatestPushedBefore().resolve_artifacts(
-        store,
-        {
-            "pushed_model": [_artifact(kinds.PushedModel, 2, pushed=1)],
-            "model_blessing": [_artifact(kinds.ModelBlessing, 1)],
-            "candidate": [_artifact(kinds.Model, 9)],
-        },
-    )
-    assert [a.id for a in got["pushed_model"]] == [2]
-    assert got["model_blessing"] == []
+    pushes = Pushes(store)
+    pushed = pushes.new()
+    pushes.pushed[pushed] = 1
+    assert pushes.champion(pushes.new()) == ([pushed], [])
+
+
+def test_without_a_candidate_there_is_no_champion(store: Any) -> None:
+    nothing: Any = {"pushed_model": [], "model_blessing": [], "candidate": []}
+    assert LatestPushedBefore(**HERE).resolve_artifacts(store, dict(nothing)) == nothing

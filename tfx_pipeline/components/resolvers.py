@@ -20,9 +20,10 @@ pipeline by TFX's compiler)::
 
     champion = tfx.dsl.Resolver(
         strategy_class=LatestPushedBefore,
+        config=champion_config(gates, custom_config),  # the gate's own
         pushed_model=tfx.dsl.Channel(type=PushedModel),
         model_blessing=tfx.dsl.Channel(type=ModelBlessing),
-        candidate=trainer.outputs["model"],
+        candidate=compressor.outputs["candidates"],
     ).with_id("LatestPushedModel")
     ServingGate(
         ...,
@@ -99,11 +100,20 @@ class LatestBlessedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
 
 
 class LatestPushedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
-    """`pushed_model`: the latest one that is older than `candidate` and was really pushed: the
-    model in production. `model_blessing`: what the Pusher had read of it, if anything.
+    """`pushed_model`: the model in production: the latest that was really pushed. `model_blessing`:
+    what the Pusher had read of it, if anything.
 
-    A Pusher that found no blessing leaves a PushedModel as well, an empty one.
+    A push by a serving gate with these parameters and this candidate is this one, run before: it
+    and what came after it are passed over, so that the gate resolves what it resolved then and is
+    cached. A Pusher that found no blessing leaves a PushedModel as well, an empty one.
+
+    Args:
+        gates: The serving gate's parameter of that name, and
+        custom_config: this one, as they are stored with its executions.
     """
+
+    def __init__(self, gates: str, custom_config: str) -> None:
+        self._parameters = {"gates": gates, "custom_config": custom_config}
 
     def resolve_artifacts(self, store: mlmd.MetadataStore, input_dict: Artifacts) -> Artifacts:
         """Keeps one pushed model and its blessing, or none."""
@@ -111,17 +121,28 @@ class LatestPushedBefore(resolver.ResolverStrategy):  # type: ignore[misc]
         current = _only_id(input_dict["candidate"])
         if current is None:
             return found
-        older = [
-            pushed
-            for pushed in input_dict["pushed_model"]
-            if pushed.id < current and pushed.get_int_custom_property(_PUSHED)
-        ]
+        pushes = sorted(
+            (p for p in input_dict["pushed_model"] if p.get_int_custom_property(_PUSHED)),
+            key=lambda a: a.id,
+        )
+        same = [p.id for p in pushes if self._is_from_here(store, p, current)]
+        older = [p for p in pushes if not same or p.id < same[0]]
         if older:
-            pushed = max(older, key=lambda a: a.id)
-            found["pushed_model"] = [pushed]
-            read = _read_by_producer(store, pushed)
+            found["pushed_model"] = [older[-1]]
+            read = _read_by_producer(store, older[-1].id)
             found["model_blessing"] = [b for b in input_dict["model_blessing"] if b.id in read][-1:]
         return found
+
+    def _is_from_here(
+        self, store: mlmd.MetadataStore, pushed: types.Artifact, candidate: int
+    ) -> bool:
+        """Whether what was pushed came out of such a gate, of this candidate."""
+        read = _read_by_producer(store, pushed.id)
+        for execution in _producers(store, sorted(read)).values():
+            stored = {key: _property(execution, key) for key in self._parameters}
+            if stored == self._parameters and candidate in _inputs(store, execution.id):
+                return True
+        return False
 
 
 class PreviousStatistics(resolver.ResolverStrategy):  # type: ignore[misc]
@@ -169,7 +190,7 @@ class AnalyzerCache(resolver.ResolverStrategy):  # type: ignore[misc]
         examples = _only_id(input_dict["examples"])
         if examples is None:
             return found
-        made_by = _producers(store, input_dict["cache"])
+        made_by = _producers(store, [cache.id for cache in input_dict["cache"]])
         caches = sorted(input_dict["cache"], key=lambda a: a.id)
         same = [
             cache.id
@@ -186,6 +207,11 @@ class AnalyzerCache(resolver.ResolverStrategy):  # type: ignore[misc]
 def analyzer_cache_config(custom_config: dict[str, Any]) -> dict[str, str]:
     """`config` of a Resolver with `AnalyzerCache`, from the `custom_config` that Transform gets."""
     return {"custom_config": json_utils.dumps(custom_config)}
+
+
+def champion_config(gates: str, custom_config: dict[str, Any]) -> dict[str, str]:
+    """`config` of a Resolver with `LatestPushedBefore`, from what the ServingGate gets."""
+    return {"gates": gates, "custom_config": json_utils.dumps(custom_config)}
 
 
 def _only_id(artifacts: list[types.Artifact]) -> int | None:
@@ -212,14 +238,14 @@ def _is_blessed(store: mlmd.MetadataStore, statistics: int) -> bool:
 
 
 def _producers(
-    store: mlmd.MetadataStore, artifacts: list[types.Artifact]
+    store: mlmd.MetadataStore, artifacts: list[int]
 ) -> dict[int, metadata_store_pb2.Execution]:
     """Artifact id to the execution that wrote it (not one that reused it from the cache)."""
     if not artifacts:
         return {}
     events = [
         event
-        for event in store.get_events_by_artifact_ids([a.id for a in artifacts])
+        for event in store.get_events_by_artifact_ids(artifacts)
         if event.type == metadata_store_pb2.Event.OUTPUT
     ]
     first: dict[int, int] = {}
@@ -229,14 +255,16 @@ def _producers(
     return {artifact: executions[execution] for artifact, execution in first.items()}
 
 
-def _read_by_producer(store: mlmd.MetadataStore, artifact: types.Artifact) -> set[int]:
+def _read_by_producer(store: mlmd.MetadataStore, artifact: int) -> set[int]:
     """Ids of what the execution that wrote an artifact had read."""
-    producer = _producers(store, [artifact]).get(artifact.id)
-    if producer is None:
-        return set()
+    producer = _producers(store, [artifact]).get(artifact)
+    return set() if producer is None else _inputs(store, producer.id)
+
+
+def _inputs(store: mlmd.MetadataStore, execution: int) -> set[int]:
     return {
         event.artifact_id
-        for event in store.get_events_by_execution_ids([producer.id])
+        for event in store.get_events_by_execution_ids([execution])
         if event.type == metadata_store_pb2.Event.INPUT
     }
 
@@ -254,11 +282,11 @@ def _is_same(
         if event.type == metadata_store_pb2.Event.INPUT
         and any(step.key == "examples" for step in event.path.steps)
     }
-    return inputs == {examples} and _config(execution) == custom_config
+    return inputs == {examples} and _property(execution, "custom_config") == custom_config
 
 
-def _config(execution: metadata_store_pb2.Execution) -> str:
+def _property(execution: metadata_store_pb2.Execution, name: str) -> str:
     for properties in (execution.custom_properties, execution.properties):
-        if "custom_config" in properties:
-            return properties["custom_config"].string_value
+        if name in properties:
+            return properties[name].string_value
     return ""

@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.gates.serving.conftest import QUICK, Export, World, _export, build
+from tests.gates.serving.conftest import QUICK, Export, World, build, export_model
 from tfx_pipeline.components.serving_gate import executor as gate
 from tfx_pipeline.config.gates import GatesConfig
 from tfx_pipeline.errors import DataError
-from tfx_pipeline.gates.serving.settings import Settings
+from tfx_pipeline.gates.serving.settings import Settings, settings_of
 from tfx_pipeline.gates.serving.verdict import ServingVerdict, read_serving_verdict
 from trainer.compression.candidate import Candidate, write_index
 
@@ -32,6 +32,7 @@ GATES: dict[str, Any] = {
     "size_bytes": {"max_ratio": 1.5, "of": "disk"},
     "skew": {"tolerance": 1e-4},
 }
+BRIEF = ("pairs", "block_s", "rate_trial_s", "resamples", "skew_rows")
 BROKEN = {
     "skewed": "skew",
     "slow": "p99",
@@ -53,7 +54,7 @@ def wrong_on_a_slice(world: World, tmp_path_factory: pytest.TempPathFactory) -> 
     [table] = embedding.get_weights()
     table[2] = -50.0  # The first ids are of what the training rows did not have.
     embedding.set_weights([table])
-    _export(model, world.transformed, folder)
+    export_model(model, world.transformed, folder)
     return folder
 
 
@@ -120,7 +121,7 @@ class Run:
             Path(output.uri).mkdir()
         config = {
             "transform": world.transformed.config.model_dump(mode="json"),
-            "builder": None,
+            "functions": [],
             "start_timeout_s": 60.0,
         }
         gate.Executor().Do(
@@ -139,10 +140,11 @@ class Run:
 @pytest.fixture
 def run(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def quick(gates: GatesConfig, start_timeout_s: float) -> Settings:
-        tolerance = gates.skew.tolerance if gates.skew else QUICK.tolerance
-        return replace(QUICK, tolerance=tolerance, start_timeout_s=start_timeout_s)
+        """What the config says, measured more briefly."""
+        few = {name: getattr(QUICK, name) for name in BRIEF}
+        return replace(settings_of(gates, start_timeout_s), binary="", **few)
 
-    monkeypatch.setattr(gate, "_settings", quick)
+    monkeypatch.setattr(gate, "settings_of", quick)
     return Run(world, tmp_path)
 
 

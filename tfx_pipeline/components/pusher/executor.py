@@ -13,7 +13,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import json_utils, proto_utils
 
 from tfx_pipeline.components.pusher.probe import Probe, ask, wait_for
-from tfx_pipeline.components.pusher.versions import publish, withdraw
+from tfx_pipeline.components.pusher.versions import is_settled, publish, settle, withdraw
 from tfx_pipeline.errors import AssayError, ServingError, storage_errors
 from tfx_pipeline.gates.verdict import is_local
 
@@ -62,6 +62,7 @@ class Executor(executor.Executor):  # type: ignore[misc]
         probe = Probe.read(json_utils.loads(config) if config else None)
         if probe is not None:
             _ask_or_withdraw(probe, version)
+        settle(version)
         self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)
 
 
@@ -70,6 +71,12 @@ def _ask_or_withdraw(probe: Probe, version: Path) -> None:
     try:
         ask(probe, version)
     except AssayError as error:
+        if is_settled(version):  # An earlier run pushed it, and it may well be in production.
+            raise ServingError(
+                f"version {version.name} was pushed by an earlier run, and now: {error.headline}",
+                where=_where(probe),
+                hint="It was left where it is. Look at serve.address and at the server's log.",
+            ) from error
         before = withdraw(version)
         if not before:
             now = "It was the first version: none is left"
@@ -79,9 +86,13 @@ def _ask_or_withdraw(probe: Probe, version: Path) -> None:
             now = f"Version {before} is the newest again, but the server does not say that it is up"
         raise ServingError(
             f"version {version.name} was pushed and taken back: {error.headline}",
-            where=f"serve.address {probe.address}, model {probe.model_name}",
+            where=_where(probe),
             hint=f"{now}. Look at the server's log; when it is mended, `assay run --resume`.",
         ) from error
+
+
+def _where(probe: Probe) -> str:
+    return f"serve.address {probe.address}, model {probe.model_name}"
 
 
 def local_base(exec_properties: dict[str, Any]) -> Path | None:

@@ -20,9 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tfx_pipeline.errors import StorageError, storage_errors
+from tfx_pipeline.files import write_text
 
 _PREFIX = ".assay-push-"
 _WITHDRAWN = ".assay-withdrawn"  # Holds the highest number that was taken back.
+_SETTLED = "settled"
 _MARKER = Path("assets.extra") / "assay_push.json"
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
@@ -61,6 +63,21 @@ def publish(model: Path, base: Path, *, push_id: str) -> Path:
             marker.write_text(json.dumps(content) + "\n", encoding="utf-8")
             _sync_tree(folder)
             return _rename_to_next(folder, base)
+
+
+def settle(version: Path) -> None:
+    """Notes that a push has ended well; its version is not to be taken back by a later one.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    content = {**_marker(version), _SETTLED: "yes"}
+    write_text(version / _MARKER, json.dumps(content) + "\n")
+
+
+def is_settled(version: Path) -> bool:
+    """Whether a push of this version has ended well, be it in an earlier run."""
+    return _SETTLED in _marker(version)
 
 
 def newest_push(base: Path, model: Path) -> str | None:

@@ -62,8 +62,9 @@ class ServingGate(base_component.BaseComponent):  # type: ignore[misc]
         model_run: the Trainer's, which holds `keras_model.h5`.
         model: The trained model, the only candidate where there is no ladder.
         gates: The dumped section `gates`.
-        custom_config: `transform`, the dumped section; `builder`, `folder` and `code` where the
-            model has layers of the user's; `start_timeout_s` of the server.
+        custom_config: `transform`, the dumped section; `functions` of the user's, whose modules
+            register layers, with `folder` and `code`; `start_timeout_s` of the server; `server`,
+            its name, for the cache key.
         candidates: The Compressor's ladder.
         champion: The model in production; may resolve to nothing.
         champion_blessing: What was said of it when it was pushed, for how its rows were split.

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tensorflow.python.saved_model import loader_impl
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_executor
@@ -21,12 +22,13 @@ from tfx_pipeline.components.data_gate.executor import BLESSED_PROPERTY
 from tfx_pipeline.config.gates import GatesConfig
 from tfx_pipeline.errors import storage_errors
 from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, why_not_comparable
+from tfx_pipeline.gates.serving.latency import SIGNATURE
 from tfx_pipeline.gates.serving.measure import CHAMPION, measure
 from tfx_pipeline.gates.serving.measured import Measured
 from tfx_pipeline.gates.serving.pareto import write_pareto
 from tfx_pipeline.gates.serving.rows import HeldOut, held_out
 from tfx_pipeline.gates.serving.servers import server_name
-from tfx_pipeline.gates.serving.settings import Settings
+from tfx_pipeline.gates.serving.settings import settings_of
 from tfx_pipeline.gates.serving.skew import Trained
 from tfx_pipeline.gates.serving.verdict import ServingVerdict, judge, write_serving_verdict
 from trainer import progress
@@ -72,17 +74,16 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
         gates = GatesConfig.model_validate_json(exec_properties["gates"])
         config = json_utils.loads(exec_properties["custom_config"])
         transform = TransformConfig.model_validate(config["transform"])
-        if config.get("builder"):
-            load(
-                config["builder"], Path(config.get("folder") or ".")
-            )  # Registers the user's own layers.
+        for function in config.get("functions") or []:  # Their modules register the user's layers.
+            load(function, Path(config.get("folder") or "."))
         examples = artifact_utils.get_single_instance(input_dict["examples"])
+        model = _serving_model(input_dict)
         folder = Path(artifact_utils.get_single_uri(output_dict["verdict"]))
         split = artifact_utils.get_split_uri([examples], "eval")
         champion, incomparable = _champion(input_dict, examples)
-        settings = _settings(gates, config["start_timeout_s"])
+        settings = settings_of(gates, config["start_timeout_s"])
         with storage_errors(str(folder)), _staged(input_dict, folder) as (ladder, candidates):
-            rows = held_out(split, ladder / FLOAT, gates.quality.slices)
+            rows = held_out(split, model, gates.quality.slices, max_rows=gates.measure.max_rows)
             _write_warmups(ladder, candidates, rows)
             measured = measure(
                 ladder,
@@ -93,7 +94,7 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
                 _trained(input_dict, examples, transform),
                 champion,
                 log_file=folder / LOG_FILE,
-                on_measured=_Told(len(candidates) + (champion is not None)),
+                on_measured=_Told(sum(not c.failed for c in candidates) + (champion is not None)),
             )
             if incomparable:
                 measured.append(Measured(CHAMPION, failed=incomparable))
@@ -112,14 +113,6 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
         _bless(verdict, input_dict, output_dict, examples)
 
 
-def _settings(gates: GatesConfig, start_timeout_s: float) -> Settings:
-    return Settings(
-        start_timeout_s=start_timeout_s,
-        latency_budget_ms=gates.latency_p99_ms.max if gates.latency_p99_ms else None,
-        tolerance=gates.skew.tolerance if gates.skew else Settings.tolerance,
-    )
-
-
 @contextmanager
 def _staged(input_dict: Artifacts, folder: Path) -> Iterator[tuple[Path, list[Candidate]]]:
     """A ladder of our own to add warm-up requests to: what is measured is what ships.
@@ -133,15 +126,20 @@ def _staged(input_dict: Artifacts, folder: Path) -> Iterator[tuple[Path, list[Ca
         candidates = read_index(ladder)
         folders = {c.name: ladder / c.name for c in candidates if not c.failed}
     else:
-        model = artifact_utils.get_single_instance(input_dict["model"])
         candidates = [Candidate(FLOAT, FLOAT)]
-        folders = {FLOAT: Path(path_utils.serving_model_path(model.uri))}
+        folders = {FLOAT: _serving_model(input_dict)}
     try:
         for name, source in folders.items():
             shutil.copytree(source, stage / name, copy_function=_link_or_copy)
         yield stage, candidates
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _serving_model(input_dict: Artifacts) -> Path:
+    """The trained model's SavedModel."""
+    model = artifact_utils.get_single_instance(input_dict["model"])
+    return Path(path_utils.serving_model_path(model.uri))
 
 
 def _link_or_copy(source: str, target: str) -> None:
@@ -153,8 +151,23 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def _write_warmups(ladder: Path, candidates: list[Candidate], rows: HeldOut) -> None:
     for candidate in candidates:
-        if not candidate.failed:
-            write_warmup(ladder / candidate.name, rows.serialized[:_WARMUP_ROWS])
+        if candidate.failed:
+            continue
+        folder = ladder / candidate.name
+        name = _examples_input(folder)
+        if name:
+            write_warmup(folder, rows.serialized[:_WARMUP_ROWS], input_name=name)
+
+
+def _examples_input(folder: Path) -> str:
+    """What the signature calls its tf.Examples; empty where it does not take them alone, or the
+    model cannot be read: the server will say so."""
+    try:
+        [graph] = loader_impl.parse_saved_model(str(folder)).meta_graphs
+        [name] = graph.signature_def[SIGNATURE].inputs
+    except (OSError, ValueError):
+        return ""
+    return str(name)
 
 
 def _trained(
