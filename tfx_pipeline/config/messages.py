@@ -120,6 +120,8 @@ def yaml_path(loc: Location) -> Location:
 
 def _nearest_key(path: Location) -> str:
     fields = _fields_at(path[:-1])
+    if str(path[-1]) in fields:  # One of several sections that may stand here has it.
+        return "; it does not go with this `method`"
     close = difflib.get_close_matches(str(path[-1]), fields, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"

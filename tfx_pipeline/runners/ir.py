@@ -118,7 +118,9 @@ def changed_since(ir: pipeline_pb2.Pipeline, handle: mlmd.SerializedMetadata) ->
             now = spec.parameters.parameters[_CUSTOM_CONFIG].field_value.string_value
             found = mlmd.executions(connected, ir.pipeline_info.id, run_id, spec.node_info.id)
             good = [e for e in found if e.last_known_state in mlmd.GOOD_STATES]
-            if good and good[-1].custom_properties[_CUSTOM_CONFIG].string_value != now:
+            # A node that a partial run takes over has an execution without properties.
+            stored = good[-1].custom_properties if good else {}
+            if _CUSTOM_CONFIG in stored and stored[_CUSTOM_CONFIG].string_value != now:
                 changed.append(spec.node_info.id)
     return changed
 

@@ -166,6 +166,8 @@ def _check_parent(
             hint=f"Did you mean {close[0]!r}?" if close else f"There are: {known}.",
         )
     parent = named[candidate.of]
+    if parent.of == candidate.name:
+        return  # A circle, which is told as one.
     if parent.method in get_args(Numbers):
         raise ConfigError(
             f"{candidate.name!r} starts from {parent.name!r}, whose weights are still those of "

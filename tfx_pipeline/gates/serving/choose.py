@@ -11,10 +11,11 @@ from tfx_pipeline.gates.serving.measured import OVERALL, Measured
 
 DEFAULT: Objective = "smallest"
 
+_TIME_STEP = 0.05
 _Key = Callable[[Measured, str], float]
 
-# What each objective compares first, then second, then third. A ratio of times is read to two
-# digits and a metric to four: what is behind them is noise.
+# What each objective compares first, then second, then third. A ratio of times is read to steps of
+# a twentieth and a metric to four digits: what is behind them is noise.
 _ORDER: dict[Objective, tuple[str, str, str]] = {
     "smallest": ("bytes", "time", "loss"),
     "fastest": ("time", "bytes", "loss"),
@@ -59,7 +60,7 @@ def time_ratio(candidate: Measured) -> float:
     """p50 over the float model's, to two digits; infinite where it is not known."""
     if candidate.latency is None or not math.isfinite(candidate.latency.p50_ratio):
         return math.inf
-    return round(candidate.latency.p50_ratio, 2)
+    return round(candidate.latency.p50_ratio / _TIME_STEP) * _TIME_STEP
 
 
 _KEYS: dict[str, _Key] = {

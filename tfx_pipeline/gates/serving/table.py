@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import ascii_lowercase
 
@@ -83,11 +84,13 @@ def table(verdict: ServingVerdict, width: int) -> list[Text]:
             line.stylize(style, len(text) - len(row.word))
         lines.append(line)
         if row.reason:
-            lines.append(Text(f"    {row.reason}", style=_REFUSED))
+            wrapped = textwrap.wrap(row.reason, max(width - 4, 16))
+            lines += [Text(f"    {part}", style=_REFUSED) for part in wrapped]
     shares = [column.head for column in columns if column.head in _SHARES]
     if shares:
         server = f"; served by {verdict.server}" if verdict.server else ""
         lines.append(Text(f"{', '.join(shares)}: shares of float's{server}", style="dim"))
+    lines += [Text(line, style="dim") for line in _in_ms(verdict)]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return lines
@@ -187,3 +190,13 @@ def _line(cells: list[str], columns: list[_Column], gap: int) -> str:
         padding = " " * (column.width - cell_len(cell))
         parts.append(set_cell_size(cell, column.width) if column.is_left else padding + cell)
     return (" " * gap).join(parts).rstrip()
+
+
+def _in_ms(verdict: ServingVerdict) -> Iterator[str]:
+    """What the shares of time are shares of."""
+    for row in verdict.rows:
+        latency = row.measured.latency if row.measured is not None else None
+        if row.candidate.name == FLOAT and latency is not None:
+            rate = f", {latency.rate:,.0f} requests/s" if latency.rate else ""
+            batch = f", 32 rows {latency.batch_ms:.3g} ms" if latency.batch_ms else ""
+            yield f"float: p50 {latency.p50_ms:.3g} ms, p99 {latency.p99_ms:.3g} ms{batch}{rate}"
