@@ -148,9 +148,13 @@ def run(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return Run(world, tmp_path)
 
 
-def children() -> set[int]:
-    """Processes that this one has; other tests' servers may be among them."""
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+def gate_servers() -> set[int]:
+    """The gates' model servers that are children of this process; of other tests, too."""
+    return {
+        child.pid
+        for child in psutil.Process().children(recursive=True)
+        if any("assay-gate-" in word for word in child.cmdline())
+    }
 
 
 def test_a_broken_candidate_of_each_kind_is_refused_and_the_sound_one_ships(
@@ -172,9 +176,9 @@ def test_a_broken_candidate_of_each_kind_is_refused_and_the_sound_one_ships(
     }
     from tfx.components.pusher.executor import Executor as StockPusher
 
-    before = children()
+    before = gate_servers()
     verdict, outputs = run(ladder, GATES)
-    assert children() <= before
+    assert gate_servers() <= before
     rows = {row.candidate.name: row for row in verdict.rows}
     for name, word in BROKEN.items():
         assert not rows[name].passed, name
