@@ -31,7 +31,7 @@ setup: $(STAMP)$(BROKEN) ## make the environment in .venv (the other targets do 
 run: setup ## the main job: raw taxi data to a model that answers requests
 	@$(BIN)/assay demo
 
-test: setup lint ## lint, then every test (under 15 minutes on 2 cores)
+test: setup lint ## lint, then every test (25 minutes on 2 busy cores)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-fast: setup ## the quick tests (under 3 minutes)
