@@ -54,6 +54,19 @@ def _rebuild(cls: type[AssayError], headline: str, where: str, hint: str) -> Ass
     return cls(headline, where=where, hint=hint)
 
 
+def one_sentence(error: Exception, longest: int = 300) -> str:
+    """What an error says, for a row of a table: its headline, or its type and first line.
+
+    Args:
+        error: Any exception.
+        longest: Bound on the first line, in characters.
+    """
+    if isinstance(error, AssayError):
+        return error.headline
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0][:longest]}" if said else type(error).__name__
+
+
 class ConfigError(AssayError):
     """Raise when `pipeline.yaml` (or a flag) cannot be what the user meant. Nothing has run."""
 

@@ -13,7 +13,13 @@ from pathlib import Path
 import tensorflow as tf
 import tf_keras
 
-from tfx_pipeline.errors import AssayError, StorageError, storage_error, storage_errors
+from tfx_pipeline.errors import (
+    AssayError,
+    StorageError,
+    one_sentence,
+    storage_error,
+    storage_errors,
+)
 from trainer.compression import plan
 from trainer.compression.candidate import Candidate, Compressed, write_index
 from trainer.compression.config import (
@@ -115,7 +121,7 @@ def _make(config: CandidateConfig | None, made: _Made, context: Context, folder:
         if (full := _disk_full(error, target)) is not None:
             raise full from error
         log.warning("candidate %s failed", row.name, exc_info=True)
-        row = replace(row, failed=_reason(error))
+        row = replace(row, failed=one_sentence(error))
         if config is not None:  # The trained model is there, even if it cannot be exported.
             made.failures[row.name] = f"{row.name}: {row.failed}"
     return replace(row, seconds=time.perf_counter() - started)
@@ -169,7 +175,7 @@ def _write(
         if compressed.numbers != "float32":
             raise
         log.warning("candidate %s has no core", row.name, exc_info=True)
-        notes.append(f"no core: {_reason(error)}")
+        notes.append(f"no core: {one_sentence(error)}")
     content = core.content if core is not None else None
     notes += export_candidate(compressed, content, context, target)
     return replace(
@@ -180,14 +186,6 @@ def _write(
         effects=effects(compressed.model, content),
         max_difference=core.max_difference if core is not None else None,
     )
-
-
-def _reason(error: Exception) -> str:
-    """One sentence for the table."""
-    if isinstance(error, AssayError):
-        return error.headline
-    said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0][:300]}" if said else type(error).__name__
 
 
 def _disk_full(error: BaseException, target: Path) -> StorageError | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tfx_pipeline.errors import AssayError
+from tfx_pipeline.errors import one_sentence
 from tfx_pipeline.gates import measures
 from tfx_pipeline.gates.metrics import Task
 from tfx_pipeline.gates.serving import footprint
@@ -39,7 +39,6 @@ _WARM, _AGAIN = "assay_warm_up", "assay_warm_up_again"
 """The float parent under other names, loaded and asked before anything is measured."""
 _MB = 1e6
 _ENDING_S = 0.3
-_LONGEST_REASON = 300
 _SIGNATURE_FILE = "assets.extra/assay_signature.json"
 
 
@@ -126,7 +125,7 @@ def _one(
     except Exception as error:
         # A connection breaks before the process that held it can be seen to have ended.
         time.sleep(_ENDING_S)
-        reason = server.why_ended() or _reason(error)
+        reason = server.why_ended() or one_sentence(error)
         servers.drop()
         log.warning("%s could not be measured: %s", name, reason, exc_info=error)
         return Measured(name, failed=reason)
@@ -179,7 +178,7 @@ def _reference(trained: Trained, rows: HeldOut, settings: Settings) -> Reference
         )
     except Exception as error:
         log.exception("the skew proof's first way")
-        return _reason(error)
+        return one_sentence(error)
 
 
 def _skew(name: str, folder: Path, served: Array, gate: _Gate, runs_core: bool) -> Skew:
@@ -190,7 +189,7 @@ def _skew(name: str, folder: Path, served: Array, gate: _Gate, runs_core: bool) 
         return skew(folder, served, expected, is_float=name == FLOAT, runs_core=runs_core)
     except Exception as error:
         log.exception("the skew proof of %s", name)
-        return Skew(math.nan, gate.settings.tolerance, detail=_reason(error))
+        return Skew(math.nan, gate.settings.tolerance, detail=one_sentence(error))
 
 
 def _with_quality(
@@ -228,10 +227,3 @@ def _not_comparable(champion: Path, parent: Path) -> str:
         if now.get(what) != before.get(what):
             return f"not comparable: its {what} are {before.get(what)}, not {now.get(what)}"
     return ""
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, AssayError):
-        return error.headline
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:_LONGEST_REASON]}"
