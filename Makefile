@@ -1,7 +1,7 @@
 # What you can do here; `make` alone lists it. Every target sets up .venv first if it has to.
 # Needs a POSIX shell, make, a Python 3.10 or later, and PyPI.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast lint format lock bench
+.PHONY: help setup airflow run test test-fast lint format lock bench
 
 # What the environment is made from. Its checksum is in the stamp's name, so the environment is
 # brought up to date when the content changes, whatever a checkout does to the files' times.
@@ -11,6 +11,12 @@ CHECKSUM := $(shell { cat $(INSTALLED_FROM); pwd; } | cksum | cut -d ' ' -f 1)
 BROKEN := $(shell test -x .venv/bin/python || echo -broken)
 STAMP := .venv/stamp-$(CHECKSUM)
 BIN := .venv/bin
+
+# The two Airflows that tests run DAG files on, each in an environment of its own, kept likewise.
+airflow_stamp = .venv-airflow$(1)/stamp-$(shell { cat requirements/airflow-$(1).txt \
+    requirements/bootstrap.txt; pwd; } | cksum | cut -d ' ' -f 1)$(shell \
+    test -x .venv-airflow$(1)/bin/python || echo -broken)
+AIRFLOWS := $(call airflow_stamp,3) $(call airflow_stamp,2)
 
 # The tests' workers. Each holds TensorFlow (about 1.5 GB).
 JOBS ?= 2
@@ -28,10 +34,17 @@ $(STAMP)$(BROKEN):
 setup: $(STAMP)$(BROKEN) ## make the environment in .venv (the other targets do it themselves)
 	@:
 
+$(AIRFLOWS):
+	@python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && \
+	    rm -f $(@:-broken=) && "$$python" tools/setup_airflow.py $(@:-broken=)
+
+airflow: $(AIRFLOWS) ## make .venv-airflow3 and .venv-airflow2, for the tests of DAG files
+	@:
+
 run: setup ## the main job: raw taxi data to a model that answers requests
 	@$(BIN)/assay demo
 
-test: setup lint ## lint, then every test (25 minutes on 2 busy cores)
+test: setup airflow lint ## lint, then every test (25 minutes on 2 busy cores)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-fast: setup ## the quick tests (under 3 minutes)
@@ -43,7 +56,7 @@ lint: setup ## style, types, import rules, and whether generated files are fresh
 format: setup ## format the code, and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format .
 
-lock: ## make requirements/lock.txt from its inputs (LOCK_ARGS=--upgrade: newest releases)
+lock: ## make the locks in requirements/ from their inputs (LOCK_ARGS=--upgrade: newest releases)
 	@python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && \
 	    UV=$$("$$python" tools/bootstrap_uv.py) && export UV && \
 	    "$$python" tools/lock.py $(LOCK_ARGS)

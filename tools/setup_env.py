@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import bootstrap_uv
@@ -31,14 +32,20 @@ class SetupFailed(Exception):
     """Raise when set-up cannot go on. The message says what to do."""
 
 
-def main(stamp: Path) -> int:
+def main(stamp: Path, set_up: Callable[[Path], None] | None = None) -> int:
+    """Runs a set-up unless its stamp is there, one at a time, and explains what stops it.
+
+    Args:
+        stamp: The file that says that the environment is complete.
+        set_up: Makes environment and stamp; None: the one of .venv.
+    """
     bootstrap_uv.TOOLS.mkdir(exist_ok=True)
     with (bootstrap_uv.TOOLS / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # A second make waits here, and then finds the stamp.
         if stamp.exists():
             return 0
         try:
-            set_up(stamp)
+            (set_up or set_up_assay)(stamp)
         except (SetupFailed, bootstrap_uv.BootstrapFailed) as error:
             print(f"\nSet-up: {error}", file=sys.stderr)
             return 2
@@ -48,7 +55,7 @@ def main(stamp: Path) -> int:
     return 0
 
 
-def set_up(stamp: Path) -> None:
+def set_up_assay(stamp: Path) -> None:
     """Fetches uv, makes the environment, installs the lock and then Assay itself."""
     started = time.monotonic()
     check_platform(sys.platform, platform.machine())
@@ -61,28 +68,47 @@ def set_up(stamp: Path) -> None:
         uv = str(bootstrap_uv.uv_path())
     environment = install_environment(dict(os.environ))
 
-    reason = why_rebuild(VENV)
+    begin(VENV, uv, environment, prompt="assay")
+    # The lock also pins what builds the one package in it that comes as source.
+    install_lock(VENV, LOCK, uv, environment, "--build-constraints", str(LOCK))
+    install = [*_install(VENV, uv), "--no-build-isolation", "--reinstall", "-e", "."]
+    run("Assay itself", install, environment)
+    finish(VENV, stamp)
+    print(f"Ready after {time.monotonic() - started:.0f} s.", flush=True)
+
+
+def begin(venv: Path, uv: str, environment: dict[str, str], prompt: str) -> None:
+    """Makes the environment if there is none to go on with, and marks it as unfinished."""
+    reason = why_rebuild(venv)
     if reason:
         python = os.environ.get("UV_PYTHON", PYTHON_VERSION)
-        command = [uv, "venv", "--clear", "--no-project", "--prompt", "assay", "--python", python]
-        run(f"Python {PYTHON_VERSION} environment ({reason})", [*command, str(VENV)], environment)
-        if interpreter_version(VENV) != PYTHON_VERSION:
+        command = [uv, "venv", "--clear", "--no-project", "--prompt", prompt, "--python", python]
+        run(f"Python {PYTHON_VERSION} environment ({reason})", [*command, str(venv)], environment)
+        if interpreter_version(venv) != PYTHON_VERSION:
             raise SetupFailed(f"UV_PYTHON={python} is not a Python {PYTHON_VERSION}; leave it out.")
-    (VENV / _UNFINISHED).touch()
-    for old in VENV.glob("stamp-*"):  # From here on the environment is no longer what they say.
+    (venv / _UNFINISHED).touch()
+    for old in venv.glob("stamp-*"):  # From here on the environment is no longer what they say.
         old.unlink()
-    (VENV / _LOCATION).write_text(str(VENV.absolute()))
+    (venv / _LOCATION).write_text(str(venv.absolute()))
 
-    install = [uv, "pip", "install", "--python", str(VENV / "bin" / "python"), "--no-deps"]
-    packages = len(re.findall(r"^\S+==", LOCK.read_text(), re.MULTILINE))
-    # The lock also pins what builds the one package in it that comes as source.
-    locked = ["--require-hashes", "--compile-bytecode", "--build-constraints", str(LOCK)]
-    run(f"{packages} packages of {LOCK}", [*install, *locked, "-r", str(LOCK)], environment)
-    run("Assay itself", [*install, "--no-build-isolation", "--reinstall", "-e", "."], environment)
 
-    (VENV / _UNFINISHED).unlink()
+def install_lock(
+    venv: Path, lock: Path, uv: str, environment: dict[str, str], *options: str
+) -> None:
+    """Installs exactly what a lock says."""
+    packages = len(re.findall(r"^\S+==", lock.read_text(), re.MULTILINE))
+    command = [*_install(venv, uv), "--require-hashes", "--compile-bytecode", *options]
+    run(f"{packages} packages of {lock}", [*command, "-r", str(lock)], environment)
+
+
+def finish(venv: Path, stamp: Path) -> None:
+    """Says that the environment is complete."""
+    (venv / _UNFINISHED).unlink()
     stamp.touch()
-    print(f"Ready after {time.monotonic() - started:.0f} s.", flush=True)
+
+
+def _install(venv: Path, uv: str) -> list[str]:
+    return [uv, "pip", "install", "--python", str(venv / "bin" / "python"), "--no-deps"]
 
 
 def check_platform(system: str, machine: str) -> None:
