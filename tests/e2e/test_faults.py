@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.lineage import lineage
 from tests.e2e.processes import Template, has_begun, template, wait_for
 from tests.e2e.project import Project, make_project, states, weights
-from tests.runners.lineage import lineage
 from tfx_pipeline.errors import INTERRUPTED_EXIT_CODE, StorageError
 
 # Seconds into the node; the others are over within a tenth.

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from serving.client.messages import Example
+from tests.conformance.lineage import digest, lineage
 from tests.e2e.project import NODES, RESOLVERS, Project, Result, make_project, states, uri, weights
-from tests.runners.lineage import digest, lineage
 from tfx_pipeline.cli.asking import read_examples
 from tfx_pipeline.errors import GateRefused
 from tfx_pipeline.report.record import RunRecord

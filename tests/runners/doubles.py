@@ -31,8 +31,12 @@ def Step(
     folder: Parameter[str],
     data: InputArtifact[StringArtifact],
     out: OutputArtifact[StringArtifact],
+    mark: Parameter[str] = "",
 ) -> None:
-    """Does what the file `<folder>/<name>` says, and writes that it was here."""
+    """Does what the file `<folder>/<name>` says, and writes that it was here.
+
+    With another `mark` it is another node to the cache.
+    """
     with open(Path(folder) / f"{name}.tries", "a") as tries:
         tries.write("x")
     act(Path(folder) / name)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
+from tests.conformance.lineage import lineage
 from tests.runners import doubles
-from tests.runners.lineage import lineage
 from tests.runners.remembering import Remembering
 from tfx_pipeline.config import PipelineConfig, load_config
 from tfx_pipeline.errors import Busy, ConfigError, DataError, NodeFailed, StorageError, Transient

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from serving import cli_bench, cli_models
-from tfx_pipeline.cli import check, demo, run, runs, serving
+from tfx_pipeline.cli import check, demo, run, run_node, runs, serving
+from tfx_pipeline.cli import compile as compiling
 from tfx_pipeline.doctor import command as doctor
 from tfx_pipeline.errors import INTERRUPTED_EXIT_CODE, AssayError
 from tfx_pipeline.init import command as init
@@ -36,6 +37,8 @@ for command in (
     init.init,
     check.check,
     run.run,
+    compiling.compile_,
+    run_node.run_node,
     runs.runs,
     runs.show,
     runs.diff,
@@ -47,7 +50,8 @@ for command in (
     check.schema,
 ):
     settings = serving.PASSES_FLAGS_ON if command is serving.serve else None
-    app.command(context_settings=settings)(command)
+    # `run_node` is `run-node`; `compile_` is not `compile`, for that is Python's.
+    app.command(command.__name__.strip("_").replace("_", "-"), context_settings=settings)(command)
 
 
 @app.callback()

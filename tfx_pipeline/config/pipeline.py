@@ -50,6 +50,21 @@ class PipelineConfig(Section):
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _source: Path | None = PrivateAttr(default=None)
     _lines: dict[str, int] = PrivateAttr(default_factory=dict)
+    _secrets_deferred: bool = PrivateAttr(default=False)
+    _deployed_folder: Path | None = PrivateAttr(default=None)
+
+    @classmethod
+    def from_resolved(cls, values: dict[str, Any], folder: Path, source: str) -> PipelineConfig:
+        """The config of a compiled pipeline, on a machine that may not have its file.
+
+        Args:
+            values: As `model_dump(mode="json")` of the config gave.
+            folder: Where relative paths start from.
+            source: The config file's path where it was compiled; empty: none.
+        """
+        config = cls.model_validate(values)
+        config._folder, config._source = folder, Path(source) if source else None
+        return config
 
     @property
     def folder(self) -> Path:
@@ -105,11 +120,35 @@ class PipelineConfig(Section):
         return self.compress is not None or self.gates.judge_serving
 
     def resolve(self, path: str) -> Path:
-        """A path of the config, absolute."""
-        return (self._folder / Path(path).expanduser()).resolve()
+        """A path of the config, absolute, where the nodes run."""
+        return (self.deployed_folder / Path(path).expanduser()).resolve()
+
+    @property
+    def deployed_folder(self) -> Path:
+        """The config file's folder where the nodes run: `folder`, or its copy in an image."""
+        return self._deployed_folder or self._folder
+
+    def deployed_to(self, folder: Path) -> PipelineConfig:
+        """A copy for nodes that have the config file's folder elsewhere, in an image."""
+        copy = self.with_run()
+        copy._deployed_folder = folder
+        return copy
+
+    @property
+    def secrets_deferred(self) -> bool:
+        """Whether what is made of this config names secrets instead of holding them."""
+        return self._secrets_deferred
+
+    def deferring_secrets(self) -> PipelineConfig:
+        """A copy for pipelines that are written to a file: no password is read or stored."""
+        copy = self.with_run()
+        copy._secrets_deferred = True
+        return copy
 
     def with_run(self, **changes: object) -> PipelineConfig:
         """A copy whose `run` section has other values."""
         copy = self.model_copy(update={"run": self.run.model_copy(update=changes)})
         copy._folder, copy._source, copy._lines = self._folder, self._source, self._lines
+        copy._secrets_deferred = self._secrets_deferred
+        copy._deployed_folder = self._deployed_folder
         return copy

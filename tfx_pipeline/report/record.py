@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,9 @@ from tfx_pipeline.errors import ConfigError
 from tfx_pipeline.files import write_text
 
 RunState = Literal["running", "complete", "refused", "failed", "interrupted"]
+
+# Another runner runs each node in a process of its own, and alone knows whether a run goes on.
+LOCAL = "local"
 
 RECORD_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
@@ -70,6 +75,7 @@ class RunRecord(BaseModel):
 
     run_id: str
     pipeline: str
+    runner: str = LOCAL
     state: RunState = "running"
     started: datetime
     ended: datetime | None = None
@@ -95,6 +101,8 @@ class RunRecord(BaseModel):
     @property
     def is_alive(self) -> bool:
         """Whether the process that wrote the record still runs, as far as this host can tell."""
+        if self.runner != LOCAL:
+            return self.state == "running"
         if self.state != "running" or self.host != socket.gethostname():
             return False
         with contextlib.suppress(psutil.Error):
@@ -103,8 +111,9 @@ class RunRecord(BaseModel):
 
     @property
     def can_resume(self) -> bool:
-        """Whether `--resume` has something to go on with."""
-        return self.state in ("failed", "interrupted", "running") and not self.is_alive
+        """Whether `--resume` has something to go on with: other runners resume by themselves."""
+        unfinished = self.state in ("failed", "interrupted", "running")
+        return self.runner == LOCAL and unfinished and not self.is_alive
 
 
 def now() -> datetime:
@@ -137,6 +146,15 @@ def load(root: Path, run_id: str) -> RunRecord:
     return _read(root / matching[0] / RECORD_FILE)
 
 
+def load_exactly(root: Path, run_id: str) -> RunRecord:
+    """Reads the record of the run with this id.
+
+    Raises:
+        ConfigError: There is none, or it cannot be read.
+    """
+    return _read(root / run_id / RECORD_FILE)
+
+
 def last_but_one(root: Path) -> RunRecord:
     """The record of the run before the newest one.
 
@@ -159,8 +177,23 @@ def load_all(root: Path) -> list[RunRecord]:
 
 
 def run_ids(root: Path) -> list[str]:
-    """Ids of the runs in a folder, oldest first: an id begins with the time of its start."""
-    return sorted(path.parent.name for path in root.glob(f"*/{RECORD_FILE}"))
+    """Ids of the runs in a folder, oldest first."""
+    found = [(_started(path), path.parent.name) for path in root.glob(f"*/{RECORD_FILE}")]
+    return [run_id for _, run_id in sorted(found)]
+
+
+def _started(path: Path) -> str:
+    """When a run began, to sort by. Our own ids begin with it; other runners have theirs."""
+    if _OUR_ID.match(path.parent.name):
+        return path.parent.name
+    try:
+        started = datetime.fromisoformat(json.loads(path.read_text(encoding="utf-8"))["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f"{started.astimezone(UTC):%Y%m%d-%H%M%S}"
+
+
+_OUR_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}$")
 
 
 def _read(path: Path) -> RunRecord:
@@ -170,6 +203,7 @@ def _read(path: Path) -> RunRecord:
         raise ConfigError(
             f"not a run's record: {error}", where=str(path), hint="Delete this run's folder."
         ) from error
-    if record.state == "running" and not record.is_alive and record.host == socket.gethostname():
+    local = record.runner == LOCAL and record.host == socket.gethostname()
+    if record.state == "running" and not record.is_alive and local:
         return record.model_copy(update={"state": "interrupted"})
     return record

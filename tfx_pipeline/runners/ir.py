@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tfx.dsl.compiler import compiler
 from tfx.dsl.compiler import constants as compiler_constants
 from tfx.orchestration import metadata
 from tfx.orchestration import pipeline as tfx_pipeline_lib
@@ -27,11 +26,18 @@ class Node:
 
 def compile_pipeline(pipeline: tfx_pipeline_lib.Pipeline, run_id: str) -> pipeline_pb2.Pipeline:
     """Compiles a pipeline and fixes its run id, which is what makes a run resumable."""
+    from tfx.dsl.compiler import compiler  # It imports all of TFX, which running need not.
+
     ir: pipeline_pb2.Pipeline = compiler.Compiler().compile(pipeline)
+    set_run_id(ir, run_id)
+    return ir
+
+
+def set_run_id(ir: pipeline_pb2.Pipeline, run_id: str) -> None:
+    """Fixes the run id of a compiled pipeline, in place."""
     runtime_parameter_utils.substitute_runtime_parameter(
         ir, {compiler_constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
     )
-    return ir
 
 
 def nodes(ir: pipeline_pb2.Pipeline) -> list[Node]:

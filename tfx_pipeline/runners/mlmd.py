@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import filelock
 from ml_metadata import errors
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
@@ -20,7 +21,7 @@ from tfx.types import Artifact
 from tfx.types.artifact_utils import deserialize_artifact
 
 from tfx_pipeline.config.pipeline import PipelineConfig
-from tfx_pipeline.errors import EnvironmentMismatch
+from tfx_pipeline.errors import Busy, EnvironmentMismatch
 
 Execution = metadata_store_pb2.Execution
 GOOD_STATES = (Execution.COMPLETE, Execution.CACHED)
@@ -29,24 +30,67 @@ DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
 
 # SQLite takes one writer at a time and nodes run in threads: one connection is open at once.
 _ONE_AT_A_TIME = threading.RLock()
+_PATIENCE_S = 120.0  # Nodes of other processes hold a database for well under a second each.
 
 
 class SerializedMetadata(metadata.Metadata):
-    """A metadata handle of which only one in the process is connected at any time."""
+    """A metadata handle of which only one in the process is connected at any time.
+
+    On SQLite, only one on the machine: other processes may be running nodes of the same pipeline.
+    """
 
     def __enter__(self) -> metadata.Metadata:
         _ONE_AT_A_TIME.acquire()
         try:
-            return super().__enter__()
+            lock = self._file_lock()
+            if lock is not None:
+                _acquire(lock)
+            try:
+                return super().__enter__()
+            except BaseException:
+                if lock is not None:
+                    lock.release()
+                raise
         except BaseException:
             _ONE_AT_A_TIME.release()
             raise
 
     def __exit__(self, *exception: Any) -> None:
+        lock = self._file_lock()
         try:
             super().__exit__(*exception)
         finally:
+            if lock is not None:
+                lock.release()
             _ONE_AT_A_TIME.release()
+
+    def _file_lock(self) -> filelock.BaseFileLock | None:
+        connection = self._connection_config
+        if not isinstance(connection, metadata_store_pb2.ConnectionConfig):
+            return None
+        return (
+            database_lock(Path(connection.sqlite.filename_uri))
+            if connection.HasField("sqlite")
+            else None
+        )
+
+
+def database_lock(database: Path) -> filelock.BaseFileLock:
+    """The lock that whoever opens an SQLite database holds; it ends with its process."""
+    return filelock.FileLock(f"{database}.lock", is_singleton=True, thread_local=False)
+
+
+def _acquire(lock: filelock.BaseFileLock) -> None:
+    try:
+        lock.acquire(timeout=_PATIENCE_S)
+    except filelock.Timeout:
+        raise Busy(
+            f"another process has held the metadata database for {_PATIENCE_S:.0f} s",
+            where=lock.lock_file,
+            hint=f"`fuser {lock.lock_file}` names it. SQLite takes one writer at a time: for "
+            "several machines, or many nodes at once, set run.metadata.backend to postgresql or "
+            "mysql.",
+        ) from None
 
 
 def handle(ir: pipeline_pb2.Pipeline) -> SerializedMetadata:
@@ -64,13 +108,12 @@ def connection_config(config: PipelineConfig) -> metadata_store_pb2.ConnectionCo
     settings = config.run.metadata
     if settings.backend == "sqlite":
         return metadata.sqlite_metadata_connection_config(str(sqlite_path(config)))
-    password = os.environ.get(settings.password_env, "")
-    if settings.user and not password:
-        raise EnvironmentMismatch(
-            f"no password for {settings.backend} user {settings.user!r}",
-            where="run.metadata",
-            hint=f"Set the environment variable {settings.password_env}.",
-        )
+    if not settings.user:
+        password = ""
+    elif config.secrets_deferred:
+        password = f"{_FROM_ENVIRONMENT}{settings.password_env}"
+    else:
+        password = _password(settings.backend, settings.user, settings.password_env)
     port = settings.port or DEFAULT_PORTS[settings.backend]
     if settings.backend == "mysql":
         return metadata.mysql_metadata_connection_config(
@@ -89,6 +132,45 @@ def connection_config(config: PipelineConfig) -> metadata_store_pb2.ConnectionCo
             password=_quoted(password),
         )
     )
+
+
+_FROM_ENVIRONMENT = "environment:"
+
+
+def reveal_password(ir: pipeline_pb2.Pipeline) -> None:
+    """Fills in the password of a pipeline that was compiled with `secrets_deferred`, in place.
+
+    Raises:
+        EnvironmentMismatch: It is not in the environment.
+    """
+    deployment = pipeline_pb2.IntermediateDeploymentConfig()
+    if not ir.deployment_config.Unpack(deployment):
+        return
+    connection = metadata_store_pb2.ConnectionConfig()
+    if not deployment.metadata_connection_config.Unpack(connection):
+        return
+    kind = connection.WhichOneof("config")
+    if kind not in ("mysql", "postgresql"):
+        return
+    server = getattr(connection, kind)
+    stored = server.password.strip("'") if kind == "postgresql" else server.password
+    if not stored.startswith(_FROM_ENVIRONMENT):
+        return
+    password = _password(kind, server.user, stored.removeprefix(_FROM_ENVIRONMENT))
+    server.password = _quoted(password) if kind == "postgresql" else password
+    deployment.metadata_connection_config.Pack(connection)
+    ir.deployment_config.Pack(deployment)
+
+
+def _password(backend: str, user: str, variable: str) -> str:
+    password = os.environ.get(variable, "")
+    if not password:
+        raise EnvironmentMismatch(
+            f"no password for {backend} user {user!r}",
+            where="run.metadata",
+            hint=f"Set the environment variable {variable}.",
+        )
+    return password
 
 
 def _quoted(value: str) -> str:

@@ -10,6 +10,7 @@ import enum
 import logging
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher
@@ -49,12 +50,16 @@ class Outcome:
     tries: int = 1
 
 
-def run_node(ir: pipeline_pb2.Pipeline, node_id: str) -> Outcome:
+def run_node(
+    ir: pipeline_pb2.Pipeline, node_id: str, operators: dict[Any, Any] | None = None
+) -> Outcome:
     """Runs one node to its end. A node that this run has already completed is not run again.
 
     Args:
         ir: The compiled pipeline with its run id.
         node_id: Id of the node.
+        operators: Executor specs to the operators that run them, instead of TFX's own
+            (`Launcher`'s `custom_executor_operators`).
 
     Returns:
         The outcome; an error of the node is in it, not raised.
@@ -65,7 +70,7 @@ def run_node(ir: pipeline_pb2.Pipeline, node_id: str) -> Outcome:
     spec = ir_lib.node_spec(ir, node_id)
     started = time.monotonic()
     try:
-        state, outputs = _launch(ir, spec)
+        state, outputs = _launch(ir, spec, operators)
     except Exception as error:  # Whatever a component or user's function raises ends here.
         log.exception("%s failed", node_id)
         root = ir.runtime_spec.pipeline_root.field_value.string_value
@@ -75,7 +80,7 @@ def run_node(ir: pipeline_pb2.Pipeline, node_id: str) -> Outcome:
 
 
 def _launch(
-    ir: pipeline_pb2.Pipeline, spec: pipeline_pb2.PipelineNode
+    ir: pipeline_pb2.Pipeline, spec: pipeline_pb2.PipelineNode, operators: dict[Any, Any] | None
 ) -> tuple[State, dict[str, list[Artifact]]]:
     node_id = spec.node_info.id
     handle = mlmd.handle(ir)
@@ -92,6 +97,7 @@ def _launch(
         pipeline_runtime_spec=ir.runtime_spec,
         executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+        custom_executor_operators=operators,
     ).launch()
     done = _read_back(handle, ir, node_id)
     if done is None:

@@ -10,17 +10,17 @@ from collections.abc import Callable
 import absl.logging
 from tfx.orchestration import pipeline as tfx_pipeline_lib
 from tfx.proto.orchestration import pipeline_pb2
-from tfx.types import Artifact
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError, GateRefused
 from tfx_pipeline.report import record as records
-from tfx_pipeline.report.record import ArtifactRecord, NodeRecord, RunRecord, TrainingRecord
+from tfx_pipeline.report.record import NodeRecord, RunRecord
 from tfx_pipeline.runners import ir as ir_lib
-from tfx_pipeline.runners import mlmd
-from tfx_pipeline.runners.local import base_run, results
+from tfx_pipeline.runners import mlmd, results
+from tfx_pipeline.runners.local import base_run
 from tfx_pipeline.runners.local.run import Display, RunOptions
 from tfx_pipeline.runners.node import Outcome, State, run_node
+from tfx_pipeline.runners.recording import record_outcome
 from tfx_pipeline.runners.repair import repair
 from tfx_pipeline.runners.schedule import Limits, run_all
 from trainer import progress, strategy
@@ -130,31 +130,8 @@ class _Recorder:
         self._display.node_said(node_id, f"{reason}; trying again")
 
     def node_ended(self, outcome: Outcome) -> None:
-        before = self._record.nodes[outcome.node_id]
-        reused = outcome.state is State.REUSED
-        node = NodeRecord(
-            state=outcome.state,
-            note=before.note if reused else "",
-            seconds=round(max(outcome.seconds, before.seconds if reused else 0.0), 3),
-            tries=outcome.tries,
-            error=str(outcome.error or ""),
-            artifacts={
-                key: [_artifact(a) for a in found] for key, found in outcome.outputs.items()
-            },
-            training=before.training if reused else None,
-        )
-        self._record.nodes[outcome.node_id] = node
         event = self._latest.pop(outcome.node_id, None)
-        if isinstance(event, progress.Ended):
-            node.note = progress.describe(event)
-            node.training = TrainingRecord(
-                steps=event.step,
-                planned_steps=event.total_steps,
-                kept_step=event.kept_step,
-                loss=event.loss,
-                val_loss=event.val_loss,
-            )
-        results.read(self._record, outcome.node_id)
+        node = record_outcome(self._record, outcome, event)
         self._save()
         self._display.node_ended(outcome.node_id, node)
 
@@ -174,21 +151,6 @@ class _Recorder:
     def _save(self) -> None:
         self._record.seconds = round(time.monotonic() - self._started, 3)
         records.save(self._record, self._config.root)
-
-
-def _artifact(artifact: Artifact) -> ArtifactRecord:
-    proto = artifact.mlmd_artifact
-    values = {**proto.properties, **proto.custom_properties}
-    return ArtifactRecord(
-        type=artifact.type_name,
-        uri=artifact.uri,
-        id=artifact.id,
-        properties={
-            key: getattr(value, value.WhichOneof("value"))
-            for key, value in values.items()
-            if value.WhichOneof("value") in ("int_value", "double_value", "string_value")
-        },
-    )
 
 
 def _fail_running(config: PipelineConfig, ir: pipeline_pb2.Pipeline, record: RunRecord) -> None:
