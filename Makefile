@@ -1,7 +1,7 @@
 # What you can do here; `make` alone lists it. Every target sets up .venv first if it has to.
 # Needs a POSIX shell, make, a Python 3.10 or later, and PyPI.
 .DEFAULT_GOAL := help
-.PHONY: help setup airflow run test test-fast lint format lock bench
+.PHONY: help setup airflow kfp run test test-fast lint format lock bench
 
 # What the environment is made from. Its checksum is in the stamp's name, so the environment is
 # brought up to date when the content changes, whatever a checkout does to the files' times.
@@ -17,6 +17,9 @@ airflow_stamp = .venv-airflow$(1)/stamp-$(shell { cat requirements/airflow-$(1).
     requirements/bootstrap.txt; pwd; } | cksum | cut -d ' ' -f 1)$(shell \
     test -x .venv-airflow$(1)/bin/python || echo -broken)
 AIRFLOWS := $(call airflow_stamp,3) $(call airflow_stamp,2)
+# The Kubeflow Pipelines SDK that tests load compiled pipelines with.
+KFP := .venv-kfp/stamp-$(shell { cat requirements/kfp.txt requirements/bootstrap.txt; pwd; } | \
+    cksum | cut -d ' ' -f 1)$(shell test -x .venv-kfp/bin/python || echo -broken)
 
 # The tests' workers. Each holds TensorFlow (about 1.5 GB).
 JOBS ?= 2
@@ -38,13 +41,20 @@ $(AIRFLOWS):
 	@python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && \
 	    rm -f $(@:-broken=) && "$$python" tools/setup_airflow.py $(@:-broken=)
 
+$(KFP):
+	@python=$$(PYTHON='$(PYTHON)' sh tools/find_python.sh) && \
+	    rm -f $(@:-broken=) && "$$python" tools/setup_kfp.py $(@:-broken=)
+
+kfp: $(KFP) ## make .venv-kfp, for the tests of compiled Vertex and Kubeflow pipelines
+	@:
+
 airflow: $(AIRFLOWS) ## make .venv-airflow3 and .venv-airflow2, for the tests of DAG files
 	@:
 
 run: setup ## the main job: raw taxi data to a model that answers requests
 	@$(BIN)/assay demo
 
-test: setup airflow lint ## lint, then every test (25 minutes on 2 busy cores)
+test: setup airflow kfp lint ## lint, then every test (25 minutes on 2 busy cores)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-fast: setup ## the quick tests (under 3 minutes)

@@ -345,7 +345,7 @@ def _user_code(config: PipelineConfig, functions: Sequence[str | None]) -> dict[
     code = {path: user_code.fingerprint(path, config.folder) for path in own}
     found: dict[str, Any] = {"code": {"tfx-assay": version("tfx-assay"), **code}}
     if any(":" in path for path in own):
-        found["folder"] = str(config.folder)
+        found["folder"] = str(config.deployed_folder)
     return found
 
 

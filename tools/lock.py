@@ -29,6 +29,7 @@ LOCKS = (
     # Airflow 3 fits into no environment with TFX; the tests run both.
     Lock("airflow-3.txt", ("airflow-3.in",)),
     Lock("airflow-2.txt", ("airflow-2.in",)),
+    Lock("kfp.txt", ("kfp.in",)),
 )
 # The oldest platform that the lock supports; resolving for it gives one result on every machine.
 PLATFORM = "x86_64-manylinux_2_28"

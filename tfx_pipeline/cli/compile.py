@@ -42,13 +42,14 @@ def compile_(
 
     pipeline = load_config(config)
     with calm_terminal(Path(os.devnull)):  # TFX's import is not silent.
-        lint(pipeline)
+        if to == Target.VERTEX:
+            from tfx_pipeline.runners.vertex.compile import checked
+
+            pipeline = checked(pipeline)
+        else:
+            lint(pipeline)
         from tfx_pipeline.runners.compiled import compile_config
 
-        if to == Target.VERTEX:
-            from tfx_pipeline.runners.vertex.compile import deployed
-
-            pipeline = deployed(pipeline)
         compiled = compile_config(pipeline)
         written = _writer(to)(compiled, output)
     console = Console(highlight=False)

@@ -1,0 +1,1 @@
+"""Vertex AI Pipelines and Kubeflow Pipelines: what is submitted, and what its containers run."""
