@@ -1,0 +1,1 @@
+"""Airflow: the DAG file of a compiled pipeline. Nothing here imports Airflow."""
