@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -94,21 +95,32 @@ def _answered_without_tensorflow(
     """Whether the node needed no executor: it is cached, skipped, complete, or a resolver."""
     from tfx_pipeline.runners import compiled as compiled_lib
     from tfx_pipeline.runners.calm import calm_terminal
-    from tfx_pipeline.runners.lone_node import NotCached, run_lone_node
 
     compiled = compiled_lib.read(path)
+    outcome, record = None, None
     with calm_terminal(compiled_lib.log_file(compiled, run_id, node)) as console:
         try:
-            outcome, record = run_lone_node(compiled, node, run_id, runner=runner, execute=False)
+            outcome, record = _cached(compiled, node, run_id, runner)
         except AssayError:
             raise
-        except NotCached:
+        except Exception:  # Whatever stand-ins cannot do, the real packages can.
+            logging.info("%s cannot be answered without TensorFlow", node, exc_info=True)
+        if outcome is None or record is None:
             return False
-        except Exception:  # noqa: BLE001  Whatever stand-ins cannot do, the real packages can.
-            return False
-        _tell(console, compiled, outcome, record)
+        _tell(console, outcome, record)
     _leave(outcome, skip_exit_code)
     return True
+
+
+def _cached(
+    compiled: Compiled, node: str, run_id: str, runner: str
+) -> tuple[Outcome | None, RunRecord | None]:
+    from tfx_pipeline.runners.lone_node import NotCached, run_lone_node
+
+    try:
+        return run_lone_node(compiled, node, run_id, runner=runner, execute=False)
+    except NotCached:
+        return None, None
 
 
 def _execute(path: Path, node: str, run_id: str, runner: str, skip_exit_code: int) -> None:
@@ -135,7 +147,7 @@ def _execute(path: Path, node: str, run_id: str, runner: str, skip_exit_code: in
             listener=_teller(console),
             operators=workers.operators(compiled, node, run_id),
         )
-        _tell(console, compiled, outcome, record)
+        _tell(console, outcome, record)
     if outcome.error is not None:
         raise outcome.error
     _leave(outcome, skip_exit_code)
@@ -155,7 +167,7 @@ def _teller(console: Console) -> progress.Listener:
     return tell
 
 
-def _tell(console: Console, compiled: Compiled, outcome: Outcome, record: RunRecord) -> None:
+def _tell(console: Console, outcome: Outcome, record: RunRecord) -> None:
     node = record.nodes[outcome.node_id]
     said = ", ".join(word for word in (outcome.state.value, node.outcome) if word)
     line = f"{outcome.node_id} {said}, {outcome.seconds:.1f} s"

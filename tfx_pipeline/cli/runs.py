@@ -73,7 +73,12 @@ def show(
         typer.echo(record.model_dump_json(indent=1))
         return
     console = tables.output_console()
-    console.print(f"[bold]{record.pipeline}[/]  run {record.run_id}  {record.state}")
+    local = record.runner == records.LOCAL
+    by = "" if local else f" by {record.runner}"
+    console.print(
+        f"[bold]{record.pipeline}[/]  run {record.run_id}{escape(by)}  {record.state}",
+        soft_wrap=True,
+    )
     if record.error and record.state != "refused":
         console.print(f"  [red]{escape(record.error)}[/]", soft_wrap=True)
     table = tables.table(
@@ -94,7 +99,8 @@ def show(
         ("data", record.data_digest),
         ("git", record.git_commit),
         ("pushed", record.pushed_to),
-        ("log", str(root / record.run_id / records.LOG_FILE)),
+        # Another runner's nodes are processes of their own, each with its log.
+        ("log", str(root / record.run_id / (records.LOG_FILE if local else records.NODE_LOGS))),
         ("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items())),
     ):
         if value:

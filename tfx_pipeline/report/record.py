@@ -25,6 +25,7 @@ LOCAL = "local"
 RECORD_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "run.log"
+NODE_LOGS = "logs"
 
 
 class ArtifactRecord(BaseModel):

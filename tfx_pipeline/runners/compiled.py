@@ -20,6 +20,7 @@ from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError
 from tfx_pipeline.files import write_text
 from tfx_pipeline.report import provenance
+from tfx_pipeline.report import record as records
 
 if TYPE_CHECKING:
     from tfx.dsl import Pipeline
@@ -46,7 +47,7 @@ class Compiled:
 
 def log_file(compiled: Compiled, run_id: str, node_id: str) -> Path:
     """Where everything goes that a node prints which runs in a process of its own."""
-    return compiled.config.root / run_id / "logs" / f"{node_id}.log"
+    return compiled.config.root / run_id / records.NODE_LOGS / f"{node_id}.log"
 
 
 def compile_config(

@@ -16,7 +16,7 @@ import filelock
 from tfx.orchestration.portable.launcher import DEFAULT_EXECUTOR_OPERATORS
 from tfx.proto.orchestration import pipeline_pb2
 
-from tfx_pipeline.errors import GateRefused, NodeFailed, storage_errors
+from tfx_pipeline.errors import ConfigError, GateRefused, NodeFailed, storage_errors
 from tfx_pipeline.files import write_text
 from tfx_pipeline.report import provenance
 from tfx_pipeline.report import record as records
@@ -63,12 +63,12 @@ def run_lone_node(
 
     Raises:
         NotCached: It has to be executed, and `execute` is false. The record is as it was.
-        ConfigError: There is no such node.
+        ConfigError: There is no such node, or nodes before it have not ended well in this run.
         EnvironmentMismatch: The metadata server's password is not in the environment.
         StorageError: `run.root` cannot be written.
     """
     ir = _of_run(compiled, run_id)
-    ir_lib.node_spec(ir, node_id)
+    _check_upstream(compiled, ir, node_id, run_id)
     if not execute:
         outcome = run_node(ir, node_id, dict.fromkeys(DEFAULT_EXECUTOR_OPERATORS, _never))
         if outcome.error is not None:
@@ -107,6 +107,23 @@ def record_skipped(
             if record.nodes[node_id].state == State.WAITING:
                 record.nodes[node_id] = NodeRecord(state=State.SKIPPED)
     return record
+
+
+def _check_upstream(
+    compiled: Compiled, ir: pipeline_pb2.Pipeline, node_id: str, run_id: str
+) -> None:
+    upstream = ir_lib.node_spec(ir, node_id).upstream_nodes
+    states: dict[str, str] = {}
+    if (compiled.config.root / run_id / records.RECORD_FILE).exists():
+        record = records.load_exactly(compiled.config.root, run_id)
+        states = {name: node.state for name, node in record.nodes.items()}
+    missing = [name for name in upstream if states.get(name) not in _GOOD_ENDS]
+    if missing:
+        raise ConfigError(
+            f"{node_id} reads from {', '.join(missing)}, which run {run_id} has not completed",
+            where=str(compiled.config.root / run_id),
+            hint="Run the nodes in the order of the graph, with one --run-id.",
+        )
 
 
 def _never(**_: Any) -> Any:

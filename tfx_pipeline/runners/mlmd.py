@@ -95,8 +95,13 @@ def _acquire(lock: filelock.BaseFileLock) -> None:
 
 def handle(ir: pipeline_pb2.Pipeline) -> SerializedMetadata:
     """The store that a compiled pipeline names; connected in a `with` block."""
+    return SerializedMetadata(connection_of(ir))
+
+
+def connection_of(ir: pipeline_pb2.Pipeline) -> metadata_store_pb2.ConnectionConfig:
+    """How a compiled pipeline connects to its store."""
     connection = runner_utils.extract_local_deployment_config(ir).metadata_connection_config
-    return SerializedMetadata(getattr(connection, connection.WhichOneof("connection_config")))
+    return getattr(connection, connection.WhichOneof("connection_config"))
 
 
 def connection_config(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:

@@ -32,6 +32,8 @@ HEAVY = (
     "tf_keras",
     "tfx_bsl",
 )
+# TFX asks whether it is there, and does without.
+_ABSENT = ("tensorflow.tools",)
 
 
 def install() -> None:
@@ -44,10 +46,17 @@ def install() -> None:
     if loaded:
         raise RuntimeError(f"{', '.join(loaded)} has been imported already")
     sys.meta_path.insert(0, _Finder())
+    # TFX's file access through TensorFlow; without it, local files are accessed through Python.
+    sys.modules["tfx.dsl.io.plugins.tensorflow_gfile"] = types.ModuleType("tensorflow_gfile")
 
 
 class _Anything:
-    """What a stand-in module has by any name: can be called, subclassed, and used as decorator."""
+    """What a stand-in module has by any name: can be called, subclassed, and used as decorator.
+
+    It has no value: what asks for one fails, and with it the attempt to do without the package.
+    """
+
+    __iter__ = None
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -68,6 +77,9 @@ class _Anything:
 
     def __getitem__(self, key: Any) -> _Anything:
         return self
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self._name} is not here")
 
     def __or__(self, other: Any) -> _Anything:
         return self
@@ -101,6 +113,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname.split(".")[0] not in HEAVY:
             return None
+        if fullname in _ABSENT:
+            raise ModuleNotFoundError(f"{fullname} is not here", name=fullname)
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:

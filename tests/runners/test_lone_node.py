@@ -1,0 +1,133 @@
+"""One node in a process of its own: its record, its retries, the database between processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conformance import pipeline
+from tests.conformance.lineage import lineage
+from tests.conformance.pipeline import NODES
+from tfx_pipeline.config import PipelineConfig
+from tfx_pipeline.errors import Busy, ConfigError
+from tfx_pipeline.report import record as records
+from tfx_pipeline.report.record import RunRecord
+from tfx_pipeline.runners import mlmd
+from tfx_pipeline.runners.compiled import Compiled, compile_config
+from tfx_pipeline.runners.lone_node import NotCached, run_lone_node
+from tfx_pipeline.runners.node import State
+
+
+@pytest.fixture
+def compiled(config: PipelineConfig) -> Compiled:
+    return compile_config(config, pipeline.create)
+
+
+def run(compiled: Compiled, *nodes: str, run_id: str = "r") -> RunRecord:
+    for node in nodes:
+        outcome, record = run_lone_node(compiled, node, run_id, runner="airflow")
+        assert outcome.error is None
+    return record
+
+
+def test_the_record_grows_with_every_node(compiled: Compiled, config: PipelineConfig) -> None:
+    record = run(compiled, *NODES[:3])
+    assert record.state == "running"
+    assert record.runner == "airflow"
+    states = [node.state for node in record.nodes.values()]
+    assert states == ["complete"] * 3 + ["waiting"] * 4
+    assert records.load(config.root, "latest") == record
+    assert not record.can_resume
+    record = run(compiled, *NODES[3:])
+    assert (record.state, record.exit_code) == ("complete", 0)
+    assert (config.root / "r" / records.CONFIG_FILE).exists()
+
+
+def test_a_refusal_is_the_runs_end(compiled: Compiled, config: PipelineConfig) -> None:
+    (config.folder / "refuse").touch()
+    record = run(compiled, *NODES)
+    assert record.nodes["Push"].state == "skipped"
+    assert (record.state, record.exit_code) == ("refused", 5)
+
+
+def test_a_failed_node_can_be_run_again(compiled: Compiled, config: PipelineConfig) -> None:
+    run(compiled, "Source")
+    (config.folder / "A").write_text("raise")
+    outcome, record = run_lone_node(compiled, "A", "r")
+    assert outcome.error is not None
+    assert "told to raise" in outcome.error.headline
+    assert (record.state, record.exit_code) == ("failed", 6)
+    (config.folder / "A").unlink()
+    record = run(compiled, "A")
+    assert (record.state, record.error) == ("running", "")
+    assert (record.nodes["A"].state, record.nodes["A"].tries) == ("complete", 2)
+
+
+def test_a_node_is_not_run_twice_in_a_run(compiled: Compiled, config: PipelineConfig) -> None:
+    run(compiled, "Source", "A")
+    outcome, _ = run_lone_node(compiled, "A", "r")
+    assert outcome.state is State.REUSED
+    assert (config.folder / "A.tries").read_text() == "x"
+
+
+def test_without_executing_only_cached_nodes_are_answered(
+    compiled: Compiled, config: PipelineConfig
+) -> None:
+    with pytest.raises(NotCached):
+        run_lone_node(compiled, "Source", "r", execute=False)
+    assert not (config.root / "r").exists()
+    [found] = lineage(config.root / "metadata.db", "r")
+    assert found["state"] == "RUNNING"
+    run(compiled, "Source")  # It goes on with that execution.
+    [found] = lineage(config.root / "metadata.db", "r")
+    assert found["state"] == "COMPLETE"
+    outcome, record = run_lone_node(compiled, "Source", "s", execute=False)
+    assert outcome.state is State.CACHED
+    assert record.nodes["Source"].artifacts["out"]
+
+
+def test_nodes_are_run_in_the_order_of_the_graph(
+    compiled: Compiled, config: PipelineConfig
+) -> None:
+    with pytest.raises(ConfigError, match="Join reads from B, C, which run r has not completed"):
+        run_lone_node(compiled, "Join", "r")
+    run(compiled, "Source", "A", "B")
+    with pytest.raises(ConfigError, match="Join reads from C, which"):
+        run_lone_node(compiled, "Join", "r")
+
+
+def test_no_such_node(compiled: Compiled) -> None:
+    with pytest.raises(ConfigError, match="no such node: Pusher"):
+        run_lone_node(compiled, "Pusher", "r")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from tfx_pipeline.runners.mlmd import database_lock
+with database_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_database_that_another_process_holds(
+    compiled: Compiled, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch, repo: Path
+) -> None:
+    """It is waited for; but not for ever, and whoever gives up says why."""
+    monkeypatch.setattr(mlmd, "_PATIENCE_S", 0.2)
+    config.root.mkdir(exist_ok=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(config.root / "metadata.db")],
+        cwd=repo, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        outcome, _ = run_lone_node(compiled, "Source", "r")
+        assert isinstance(outcome.error, Busy)
+        assert "postgresql" in outcome.error.hint
+        other.kill()
+    run(compiled, "Source")
