@@ -1,11 +1,18 @@
-"""Lineage on a metadata server: real PostgreSQL and MySQL (MariaDB) where they are installed."""
+"""Lineage on real PostgreSQL and MySQL (MariaDB) servers, where they are installed."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.conformance import pipeline
+from tests.conformance.lineage import lineage_digest
+from tests.conformance.pipeline import NODES
 from tests.runners import doubles
 from tests.runners.database_servers import (
     PASSWORD,
@@ -17,6 +24,9 @@ from tests.runners.database_servers import (
 from tests.runners.remembering import Remembering
 from tfx_pipeline.config import PipelineConfig, load_config
 from tfx_pipeline.errors import AssayError, EnvironmentMismatch
+from tfx_pipeline.report import record as records
+from tfx_pipeline.runners import mlmd
+from tfx_pipeline.runners.compiled import compile_config, write_to
 from tfx_pipeline.runners.local import RunOptions, run_pipeline
 
 pytestmark = pytest.mark.slow
@@ -67,3 +77,55 @@ def test_postgresql(
 
 def test_mysql(config: PipelineConfig, mysql: int, monkeypatch: pytest.MonkeyPatch) -> None:
     check(with_backend(config, "mysql", mysql), monkeypatch)
+
+
+PROCESSES = 2
+# Each imports first, so that all begin at once, on a database without a table.
+CHILD = """
+import sys
+from pathlib import Path
+from tfx_pipeline.runners.compiled import read
+from tfx_pipeline.runners.lone_node import run_lone_node
+compiled = read(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for node in sys.argv[3:]:
+    outcome, _ = run_lone_node(compiled, node, sys.argv[2])
+    assert outcome.state == "complete", outcome
+"""
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql", "mysql"])
+def test_several_runs_at_once(
+    config: PipelineConfig,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    repo: Path,
+    backend: str,
+) -> None:
+    monkeypatch.setenv("ASSAY_METADATA_PASSWORD", PASSWORD)
+    if backend != "sqlite":
+        config = with_backend(config, backend, request.getfixturevalue(backend))
+    [path] = write_to(compile_config(config.with_run(cache=False), pipeline.create), config.folder)
+    run_ids = [f"run-{number}" for number in range(PROCESSES)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(path), run_id, *NODES],
+            cwd=repo, env={**os.environ, "PYTHONPATH": str(repo)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for run_id in run_ids
+    ]  # fmt: skip
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+    for child in children:
+        _, said = child.communicate(timeout=240)
+        assert child.returncode == 0, said.decode()[-2000:]
+    store = mlmd.connection_config(config)
+    assert len({lineage_digest(store, run_id) for run_id in run_ids}) == 1
+    assert {record.state for record in records.load_all(config.root)} == {"complete"}
