@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from tfx_pipeline.config.airflow import AirflowConfig
+from tfx_pipeline.config.vertex import VertexConfig
 from transform.config import Section
 
 
@@ -52,6 +54,12 @@ class RunConfig(Section):
     )
     metadata: MetadataConfig = Field(MetadataConfig(), description="Where lineage is kept.")
     beam: BeamConfig = Field(BeamConfig(), description="Beam options.")
+    airflow: AirflowConfig = Field(
+        AirflowConfig(), description="The DAG that `assay compile --to airflow` writes."
+    )
+    vertex: VertexConfig = Field(
+        VertexConfig(), description="Vertex AI Pipelines, for `assay compile` and `assay submit`."
+    )
 
 
 class ServeConfig(Section):
