@@ -6,6 +6,7 @@ import getpass
 import glob
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -80,7 +81,7 @@ def postgresql_server(folder: Path) -> Iterator[int]:
         until_it_works(create, environment, process)
         yield port
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # SIGTERM would wait for whoever is still connected.
         process.wait(30)
 
 

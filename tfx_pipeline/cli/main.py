@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from serving import cli_bench, cli_models
-from tfx_pipeline.cli import check, demo, run, run_node, runs, serving
+from tfx_pipeline.cli import check, demo, image, run, run_node, runs, serving, submit
 from tfx_pipeline.cli import compile as compiling
 from tfx_pipeline.doctor import command as doctor
 from tfx_pipeline.errors import INTERRUPTED_EXIT_CODE, AssayError
@@ -39,6 +39,8 @@ for command in (
     run.run,
     compiling.compile_,
     run_node.run_node,
+    submit.submit,
+    image.image,
     runs.runs,
     runs.show,
     runs.diff,
