@@ -52,7 +52,7 @@ setup(
     package_data={
         "": ["*.j2", "*.binpb"],
         "serving": ["deploy/**"],
-        "tfx_pipeline": ["templates/**"],
+        "tfx_pipeline": ["templates/**", "runners/beam/*.json"],
     },
     install_requires=[
         "pydantic>=2.7,<3",

@@ -33,6 +33,7 @@ from tfx_pipeline.gates.drift import distribution_config
 from tfx_pipeline.gates.serving.servers import server_name
 from tfx_pipeline.gates.serving.settings import Settings
 from tfx_pipeline.runners import mlmd
+from tfx_pipeline.runners.beam.options import beam_args
 from trainer.config import TrainConfig
 from transform import user_code
 from transform.config import FeaturesConfig
@@ -58,15 +59,6 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         metadata_connection_config=mlmd.connection_config(config),
         beam_pipeline_args=beam_args(config),
     )
-
-
-def beam_args(config: PipelineConfig) -> list[str]:
-    """Beam's pipeline options.
-
-    `DirectRunner` would first try to fetch Prism from the network; any `sdk_container_image` keeps
-    TFX from building a source distribution for every Beam node, which nothing local reads.
-    """
-    return ["--runner=FnApiRunner", "--sdk_container_image=local", *config.run.beam.args]
 
 
 def _validate(

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tfx_pipeline.config.airflow import AirflowConfig
+from tfx_pipeline.config.beam import BeamConfig
 from tfx_pipeline.config.vertex import VertexConfig
 from transform.config import Section
 
@@ -24,13 +25,6 @@ class MetadataConfig(Section):
     password_env: str = Field(
         "ASSAY_METADATA_PASSWORD", description="Environment variable that holds the password."
     )
-
-
-class BeamConfig(Section):
-    """How Beam runs the components that use it."""
-
-    runner: Literal["local"] = Field("local", description="`local`: FnApiRunner, one process.")
-    args: list[str] = Field([], description="More Beam pipeline options, as on its command line.")
 
 
 class RunConfig(Section):
@@ -54,11 +48,11 @@ class RunConfig(Section):
     )
     metadata: MetadataConfig = Field(MetadataConfig(), description="Where lineage is kept.")
     beam: BeamConfig = Field(BeamConfig(), description="Beam options.")
-    airflow: AirflowConfig = Field(
-        AirflowConfig(), description="The DAG that `assay compile --to airflow` writes."
-    )
     vertex: VertexConfig = Field(
         VertexConfig(), description="Vertex AI Pipelines, for `assay compile` and `assay submit`."
+    )
+    airflow: AirflowConfig = Field(
+        AirflowConfig(), description="The DAG that `assay compile --to airflow` writes."
     )
 
 
