@@ -48,6 +48,10 @@ def compile_(
             pipeline = checked(pipeline)
         else:
             lint(pipeline)
+        if to == Target.AIRFLOW:
+            from tfx_pipeline.runners.airflow.compile import deployed
+
+            pipeline = deployed(pipeline)
         from tfx_pipeline.runners.compiled import compile_config
 
         compiled = compile_config(pipeline)

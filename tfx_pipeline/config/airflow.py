@@ -160,7 +160,6 @@ class AirflowConfig(Section):
         None, ge=0, le=100, description="Tries after a failed one; empty: as `run.retries`."
     )
     retry_delay_seconds: float = Field(60, ge=0, description="Wait before another try.")
-    retry_exponential_backoff: bool = Field(False, description="Double the wait after each try.")
     timeout_minutes: float | None = Field(
         None, gt=0, description="`execution_timeout` of each try of a node; empty: none."
     )

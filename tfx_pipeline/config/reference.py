@@ -33,8 +33,9 @@ def _sections(path: str, section: _Schema, root: _Schema) -> Iterator[tuple[str,
     for name, field in section["properties"].items():
         place = f"{path}.{name}" if path else name
         for suffix, below in _below(field, root):
-            yield place + suffix, below
-            yield from _sections(place + suffix, below, root)
+            here = place + (suffix.replace("<column>", "<node>") if name == "nodes" else suffix)
+            yield here, below
+            yield from _sections(here, below, root)
 
 
 def _below(

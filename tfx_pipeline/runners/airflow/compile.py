@@ -162,7 +162,6 @@ def _defaults(airflow: AirflowConfig, retries: int) -> dict[str, Any]:
         "trigger_rule": "none_failed",
         "retries": retries if airflow.retries is None else airflow.retries,
         "retry_delay": timedelta(seconds=airflow.retry_delay_seconds),
-        "retry_exponential_backoff": airflow.retry_exponential_backoff or None,
         "execution_timeout": _timeout(airflow),
         "pool": airflow.pool,
         "queue": airflow.queue or None,
