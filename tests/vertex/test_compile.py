@@ -226,6 +226,11 @@ def test_kubeflow_gets_one_document_more_and_no_vertex_job(
         ("    project: my-project\n", "", "run.vertex.project"),
         ("    staging: gs://bucket/staging\n", "", "run.vertex.staging"),
         ("multi_worker", "mirrored", "run.vertex.nodes.Trainer.replica_count"),
+        (
+            "password_secret: projects/my-project/secrets/mlmd/versions/latest",
+            "retries: 2",
+            "run.vertex.password_secret",
+        ),
     ],
 )
 def test_what_containers_could_not_run_is_refused_with_field_and_line(

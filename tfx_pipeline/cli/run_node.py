@@ -65,6 +65,8 @@ def run_node(
 
 def _follow(path: Path, node: str, run_id: str) -> None:
     """Helps another replica, the chief, to train; see `runners/workers.py`."""
+    import absl.logging
+
     from tfx_pipeline.runners import compiled as compiled_lib
     from tfx_pipeline.runners import workers
     from tfx_pipeline.runners.calm import calm_terminal
@@ -74,6 +76,7 @@ def _follow(path: Path, node: str, run_id: str) -> None:
     log = compiled_lib.log_file(found, run_id, f"{node}.{workers.own_name()}")
     with calm_terminal(log) as console:
         console.print(f"{node} waits for the chief; its log is {log}", soft_wrap=True)
+        absl.logging.set_verbosity(absl.logging.INFO)
         strategy.configure_devices(found.config.train)
         workers.follow(found, node, run_id)
         console.print(f"{node}: this replica is done", soft_wrap=True)

@@ -16,6 +16,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from tfx_pipeline.config.pipeline import PipelineConfig
     from tfx_pipeline.report.record import RunRecord
+    from tfx_pipeline.runners.compiled import Compiled
     from tfx_pipeline.runners.vertex.submit import Jobs, JobSeen
 
 _SPEC = ".vertex.json"
@@ -46,19 +47,21 @@ def submit(
     from tfx_pipeline.runners.vertex.submit import Jobs
 
     console = Console(highlight=False, soft_wrap=True)
-    config, job, ir_text = _read(pipeline) if not cancel else (_config(pipeline), {}, "")
-    jobs = Jobs(config.run.vertex)
     if cancel:
-        jobs.cancel(cancel)
+        Jobs(_config(pipeline).run.vertex).cancel(cancel)
         console.print(f"asked Vertex to cancel {cancel}; running containers get SIGTERM")
         return
+    compiled, job, ir_text = _read(pipeline)
+    config = compiled.config
+    jobs = Jobs(config.run.vertex)
     job_id = _start(config, job, ir_text, jobs)
     console.print(f"[bold]{escape(config.name)}[/]  job {job_id}")
     console.print(f"  {jobs.link(job_id)}")
     if not wait:
         return
     try:
-        seen = _watch(console, jobs, job_id, list(job_tasks(job)), poll_seconds)
+        nodes = [node.pipeline_node.node_info.id for node in compiled.ir.nodes]
+        seen = _watch(console, jobs, job_id, nodes, poll_seconds)
     except KeyboardInterrupt:
         typed = hints.as_typed(pipeline)
         console.print(
@@ -69,8 +72,8 @@ def submit(
     _judge(console, config, job_id, seen, jobs.link(job_id))
 
 
-def _read(path: Path) -> tuple[PipelineConfig, dict[str, Any], str]:
-    """The config, the PipelineJob and the compiled pipeline's text."""
+def _read(path: Path) -> tuple[Compiled, dict[str, Any], str]:
+    """The compiled pipeline, the PipelineJob, and the text of the former's file."""
     from tfx_pipeline.errors import ConfigError
     from tfx_pipeline.runners.calm import calm_terminal
 
@@ -82,7 +85,7 @@ def _read(path: Path) -> tuple[PipelineConfig, dict[str, Any], str]:
 
             compiled = compile_config(checked(config))
         text = to_json(compiled)
-        return compiled.config, job(compiled, text), text
+        return compiled, job(compiled, text), text
     from tfx_pipeline.runners import compiled as compiled_lib
     from tfx_pipeline.runners.vertex import paths
 
@@ -97,7 +100,7 @@ def _read(path: Path) -> tuple[PipelineConfig, dict[str, Any], str]:
             where=str(path),
             hint="Compile both again: `assay compile --to vertex`.",
         )
-    return compiled.config, json.loads(spec), ir_text
+    return compiled, json.loads(spec), ir_text
 
 
 def _config(path: Path) -> PipelineConfig:
@@ -127,12 +130,6 @@ def _start(config: PipelineConfig, job: dict[str, Any], ir_text: str, jobs: Jobs
     return job_id
 
 
-def job_tasks(job: dict[str, Any]) -> dict[str, Any]:
-    """The tasks of a PipelineJob, by name. Vertex lists the pipeline as a whole among them."""
-    tasks: dict[str, Any] = job["pipelineSpec"]["root"]["dag"]["tasks"]
-    return tasks
-
-
 _SAID = {
     "SUCCEEDED": "[green]✓[/]",
     "SKIPPED": "[green]✓[/]",
@@ -145,7 +142,8 @@ _SAID = {
 def _watch(
     console: Console, jobs: Jobs, job_id: str, tasks: list[str], poll_seconds: float
 ) -> JobSeen:
-    """A line for each task that has ended, and what runs meanwhile."""
+    """A line for each task that has ended, and what runs meanwhile. Vertex lists the pipeline as a
+    whole among its tasks; that one is left out."""
     told: set[str] = set()
     width = max(map(len, tasks))
 

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
+_GRACE_S = 10.0
 # Model files are the chief's to write; checkpoints are every replica's, beside the chief's.
 _SHARED_OUTPUT = "model_run"
 
@@ -178,6 +180,7 @@ def follow(compiled: Compiled, node_id: str, run_id: str) -> None:
         execution_invocation_pb2.ExecutionInvocation.FromString(bytes.fromhex(invocation))
     )
     private = files.folder / own_name()
+    threading.Thread(target=_leave_with_chief, args=(files,), daemon=True).start()
     try:
         _make_private(info, private)
         spec = runner_utils.extract_executor_spec(ir_lib.deployment(compiled.ir), node_id)
@@ -218,6 +221,17 @@ def _await(files: _Files, bound_s: float) -> str | None:
                 hint="Its log says why; run.vertex.worker_wait_seconds is the bound.",
             )
         time.sleep(_POLL_S)
+
+
+def _leave_with_chief(files: _Files) -> None:
+    """Ends this process once the chief has failed: TensorFlow would wait for it to come back."""
+    while not files.ended.exists():
+        time.sleep(_POLL_S)
+    error = json.loads(files.ended.read_text(encoding="utf-8"))["error"]
+    if error:
+        log.error("the chief failed: %s", error)
+        time.sleep(_GRACE_S)  # Its own error, where TensorFlow tells it here, says more.
+        os._exit(NodeFailed.exit_code)
 
 
 def _make_private(info: Any, folder: Path) -> None:

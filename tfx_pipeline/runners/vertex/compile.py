@@ -75,8 +75,25 @@ def check(config: PipelineConfig) -> None:
             hint="Set it to postgresql or mysql, for instance on Cloud SQL; docs/vertex.md "
             "says how.",
         )
+    _check_password(config)
     _check_replicas(config)
     paths.check(config)
+
+
+def _check_password(config: PipelineConfig) -> None:
+    vertex, kubeflow = config.run.vertex, config.run.vertex.kubeflow
+    field = "run.vertex.password_secret"
+    given = vertex.password_secret
+    if kubeflow is not None:
+        field, given = "run.vertex.kubeflow.password_secret", kubeflow.password_secret
+    if config.run.metadata.user and not given:
+        raise ConfigError(
+            f"{field} is missing: the nodes would have no password for the metadata server",
+            where=config.place(field),
+            hint="Store it in Secret Manager and name it: projects/P/secrets/S/versions/latest."
+            if kubeflow is None
+            else "Make a Kubernetes Secret and name it: secret-name/key.",
+        )
 
 
 def _check_replicas(config: PipelineConfig) -> None:

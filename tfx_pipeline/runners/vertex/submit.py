@@ -6,6 +6,7 @@ compiled file out of the request.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -157,7 +158,7 @@ class Jobs:
                 hint="Run `gcloud auth application-default login` again.",
             ) from error
         except GoogleAPIError as error:
-            raise _explained(error, self._vertex) from error
+            raise explained(error, self._vertex) from error
 
 
 def _task(detail: Any) -> TaskSeen:
@@ -167,7 +168,11 @@ def _task(detail: Any) -> TaskSeen:
     return TaskSeen(detail.task_name, detail.state.name, seconds, detail.error.message)
 
 
-def _explained(error: Exception, vertex: VertexConfig) -> AssayError:
+# As gRPC's two resolvers put it.
+_NO_SUCH_HOST = re.compile("DNS|errors resolving")
+
+
+def explained(error: Exception, vertex: VertexConfig) -> AssayError:
     """What a refused call means to its user."""
     from google.api_core import exceptions as google
 
@@ -209,7 +214,7 @@ def _explained(error: Exception, vertex: VertexConfig) -> AssayError:
                 where=where,
                 hint="docs/vertex.md says what each field of run.vertex becomes.",
             )
-        case google.ServiceUnavailable() | google.RetryError() if "DNS" in said:
+        case google.ServiceUnavailable() | google.RetryError() if _NO_SUCH_HOST.search(said):
             return EnvironmentMismatch(
                 f"there is no Vertex AI at {vertex.endpoint or vertex.region}: {said}",
                 where="run.vertex.region",
