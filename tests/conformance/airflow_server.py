@@ -31,7 +31,18 @@ _MARK = "ASSAY_TEST_AIRFLOW"
 # A process that has imported Airflow's command line once, and forks for every command.
 _COMMANDS = """
 import importlib, json, os, sys
+from airflow import settings
 from airflow.cli import cli_parser
+from sqlalchemy import text
+
+# The command line has it, too, and takes a second of the processor's time each time.
+STATE = text("select state from dag_run where dag_id = :dag_id and run_id = :run_id")
+
+def state_of(dag_id, run_id):
+    with settings.engine.connect() as connection:
+        found = connection.execute(STATE, {"dag_id": dag_id, "run_id": run_id}).scalar()
+    settings.engine.dispose()  # No child shall inherit a connection.
+    return found
 
 for name in ("dag_command", "task_command", "db_command"):
     importlib.import_module(f"airflow.cli.commands.{name}")
@@ -39,6 +50,9 @@ parser = cli_parser.get_parser()
 print("ready", file=sys.stderr, flush=True)
 for line in sys.stdin:
     output, *words = json.loads(line)
+    if not output:
+        print("ended", state_of(*words), file=sys.stderr, flush=True)
+        continue
     pid = os.fork()
     if pid == 0:
         target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -94,6 +108,13 @@ class Airflow:
     def command(self, *words: str) -> tuple[int, str]:
         """Runs `airflow WORDS`: its exit code, and what it printed."""
         output = self.home / "command.out"
+        return int(self._ask(str(output), *words)), output.read_text(errors="replace")
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        """How a run stands."""
+        return self._ask("", dag_id, run_id)
+
+    def _ask(self, *words: str) -> str:
         if self._commands is None:
             self._commands = subprocess.Popen(
                 [self.python, "-c", _COMMANDS],
@@ -103,12 +124,13 @@ class Airflow:
                 env=self.environment,
                 cwd=self.home,
                 text=True,
+                start_new_session=True,
             )
             self._told("ready")
         assert self._commands.stdin is not None
-        self._commands.stdin.write(json.dumps([str(output), *words]) + "\n")
+        self._commands.stdin.write(json.dumps(words) + "\n")
         self._commands.stdin.flush()
-        return int(self._told("ended")), output.read_text(errors="replace")
+        return self._told("ended")
 
     def _told(self, word: str) -> str:
         assert self._commands is not None
@@ -161,12 +183,6 @@ class Airflow:
             assert time.monotonic() < deadline, printed
             time.sleep(0.5)
 
-    def state(self, dag_id: str, run_id: str) -> str:
-        """How a run stands."""
-        words = ["-d", dag_id] if self.version == 2 else [dag_id]
-        runs = self.table("dags", "list-runs", *words)
-        return next(str(run["state"]) for run in runs if run["run_id"] == run_id)
-
     def wait(self, dag_id: str, run_id: str, seconds: float = 400) -> dict[str, str]:
         """Waits for the end of a run: the states of its tasks."""
         deadline = time.monotonic() + seconds
@@ -193,26 +209,31 @@ class Airflow:
 
     def stop(self) -> None:
         """Ends every process that belongs to this Airflow, whoever its parent is by now."""
-        for process in [*self._daemons.values(), self._commands]:
-            if process is not None:
-                process.kill()
-                process.wait()
-        while found := list(self._processes()):
-            for one in found:
+        while found := list(self.processes()):
+            for process in found:
                 with suppress(psutil.Error):
-                    one.kill()
+                    process.kill()
+            for started in self._started():
+                started.wait()
             psutil.wait_procs(found, timeout=10)
 
-    def _processes(self) -> Iterator[psutil.Process]:
+    def processes(self) -> Iterator[psutil.Process]:
+        """What was started by this Airflow, directly or not, and has not ended.
+
+        Airflow's workers write their title over their environment, and are known by their session;
+        nodes have sessions of their own, and are known by their environment.
+        """
+        sessions = {process.pid for process in self._started()}
         for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if belongs_to(process, self.home):
+            with suppress(psutil.Error, ProcessLookupError):
+                mine = os.getsid(process.pid) in sessions
+                mine = mine or process.environ().get(_MARK) == str(self.home)
+                if mine and process.status() != psutil.STATUS_ZOMBIE:
                     yield process
 
-
-def belongs_to(process: psutil.Process, home: Path) -> bool:
-    """Whether a process was started by the Airflow of this home, directly or not."""
-    return process.environ().get(_MARK) == str(home)
+    def _started(self) -> list[subprocess.Popen[Any]]:
+        commands = [self._commands] if self._commands is not None else []
+        return [*self._daemons.values(), *commands]
 
 
 @contextmanager
@@ -253,15 +274,15 @@ def _settings(home: Path, port: int) -> dict[str, str]:
         "scheduler": {
             "scheduler_heartbeat_sec": "1",
             "job_heartbeat_sec": "1",
-            "scheduler_idle_sleep_time": "0.3",
+            "scheduler_idle_sleep_time": "0.5",
             "dag_dir_list_interval": "2",
-            "min_file_process_interval": "2",
+            "min_file_process_interval": "60",
             "parsing_processes": "1",
         },
         "dag_processor": {
             "refresh_interval": "2",
             "bundle_refresh_check_interval": "1",
-            "min_file_process_interval": "2",
+            "min_file_process_interval": "60",
             "parsing_processes": "1",
         },
         "api": {"base_url": url, "port": str(port), "workers": "1", "secret_key": "s" * 32},

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.conformance import pipeline
-from tests.conformance.airflow_server import Airflow, belongs_to, running_airflow
+from tests.conformance.airflow_server import Airflow, running_airflow
 from tests.conformance.suite import (
     DONE,
     FAILED,
@@ -113,7 +113,7 @@ class AirflowConformance(Conformance):
         (config.folder / "B").write_text("sleep 300")
         (config.folder / "C").write_text("data error")
         run_id = runner.trigger(config)
-        node = until(lambda: sleeping_node(config.folder, runner.airflow.home))
+        node = until(lambda: sleeping_node(config.folder, runner.airflow))
         (config.folder / "B").unlink()
         task = node.parent()
         assert task is not None
@@ -149,14 +149,14 @@ class TestAirflow2(AirflowConformance):
     version = 2
 
 
-def sleeping_node(folder: Path, home: Path) -> psutil.Process | None:
-    """The process of the node B of this Airflow, once it is at work."""
+def sleeping_node(folder: Path, airflow: Airflow) -> psutil.Process | None:
+    """The process of the node B, once it is at work."""
     if not (folder / "B.tries").exists():
         return None
-    for process in psutil.process_iter():
+    for process in airflow.processes():
         with suppress(psutil.Error):
             words = process.cmdline()
-            if "run-node" in words and "--node=B" in words and belongs_to(process, home):
+            if "run-node" in words and "--node=B" in words:
                 return process
     return None
 
