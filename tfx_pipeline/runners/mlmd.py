@@ -22,6 +22,7 @@ from tfx.types.artifact_utils import deserialize_artifact
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import Busy, EnvironmentMismatch
+from tfx_pipeline.runners import backslashes
 
 Execution = metadata_store_pb2.Execution
 GOOD_STATES = (Execution.COMPLETE, Execution.CACHED)
@@ -46,7 +47,10 @@ class SerializedMetadata(metadata.Metadata):
             if lock is not None:
                 _acquire(lock)
             try:
-                return super().__enter__()
+                connected = super().__enter__()
+                if self._is_postgresql():
+                    backslashes.guard(self._store)
+                return connected
             except BaseException:
                 if lock is not None:
                     lock.release()
@@ -63,6 +67,11 @@ class SerializedMetadata(metadata.Metadata):
             if lock is not None:
                 lock.release()
             _ONE_AT_A_TIME.release()
+
+    def _is_postgresql(self) -> bool:
+        connection = self._connection_config
+        is_config = isinstance(connection, metadata_store_pb2.ConnectionConfig)
+        return is_config and connection.HasField("postgresql")
 
     def _file_lock(self) -> filelock.BaseFileLock | None:
         connection = self._connection_config
