@@ -361,6 +361,18 @@ def test_containers_may_have_the_project_elsewhere(compile_with: CompileWith) ->
     assert deployed(compile_with(project_dir="/project").config).root == config.folder / "runs"
 
 
+def test_pods_need_a_metadata_server_and_its_password(compile_with: CompileWith) -> None:
+    pods = CONTAINERS["kubernetes"]
+    with pytest.raises(ConfigError, match="cannot share"):
+        deployed(compile_with(**pods).config)
+    with pytest.raises(ConfigError, match="no password") as caught:
+        deployed(compile_with(extra=METADATA, **pods).config)
+    assert "MLMD_WORD: SECRET-NAME/KEY" in caught.value.hint
+    secret = {"secret_env": {"MLMD_WORD": "mlmd/password"}}
+    given = compile_with(extra=METADATA, kubernetes=secret, project_dir="/ml/project", **pods)
+    assert deployed(given.config).root == Path("/ml/project/runs")
+
+
 def test_a_start_date_needs_no_quotes(tmp_path: Path) -> None:
     config = make_config(tmp_path, "  airflow: {start_date: 2024-02-03}\n")
     assert config.run.airflow.start_date == date(2024, 2, 3)

@@ -60,11 +60,28 @@ def write_dag(compiled: Compiled, out: Path) -> list[Path]:
 
 
 def deployed(config: PipelineConfig) -> PipelineConfig:
-    """The config as the nodes have it. Compile this one: relative paths then are theirs."""
-    folder = config.run.airflow.project_dir
-    if config.run.airflow.run_in == "process" or not folder:
+    """The config as the nodes have it. Compile this one: relative paths then are theirs.
+
+    Raises:
+        ConfigError: Pods would have to share a file that they cannot, or lack the password.
+    """
+    airflow, metadata = config.run.airflow, config.run.metadata
+    if airflow.run_in == "kubernetes" and metadata.backend == "sqlite":
+        raise ConfigError(
+            "run.metadata.backend is sqlite, a file that pods on several machines cannot share",
+            where=config.place("run.metadata.backend"),
+            hint="Set it to postgresql or mysql.",
+        )
+    secrets = airflow.kubernetes.secret_env
+    if airflow.run_in == "kubernetes" and metadata.user and metadata.password_env not in secrets:
+        raise ConfigError(
+            "the pods would have no password for the metadata server",
+            where=config.place("run.airflow.kubernetes.secret_env"),
+            hint=f"Add {metadata.password_env}: SECRET-NAME/KEY to it.",
+        )
+    if airflow.run_in == "process" or not airflow.project_dir:
         return config
-    return config.deployed_to(Path(folder))
+    return config.deployed_to(Path(airflow.project_dir))
 
 
 def dag_text(compiled: Compiled) -> str:
