@@ -19,17 +19,17 @@ from tfx_pipeline.errors import AssayError
 from tfx_pipeline.runners.beam import jars
 
 FOLDER = Path(".tools/beam")
-# name: (requirement with its sha256, what to take of it, where that goes)
+# name: (requirement, its sha256, the folder of it that is kept)
 DISTRIBUTIONS = {
     "flink-1.20.5": (
         "apache-flink-libraries==1.20.5",
         "e6aee62ea1a1fe7b32e28894ad079f3f1a50a372a4caac3df52405267f4228c8",
-        "/deps/lib/",
+        "lib",
     ),
     "spark-3.5.7": (
         "pyspark==3.5.7",
         "80e36514e0c5c126d35a26adf4f405cd4a69de96a8ea8a3c1e9a65fce2fb4eaa",
-        "/deps/jars/",
+        "jars",
     ),
 }
 # Flink's and Spark's parts that a Beam job does not use.
@@ -60,7 +60,7 @@ def main() -> int:
 
 def distribution(name: str) -> None:
     """Brings the jars of Flink's or Spark's distribution from PyPI."""
-    requirement, sha256, inside = DISTRIBUTIONS[name]
+    requirement, sha256, kept = DISTRIBUTIONS[name]
     print(f"  {requirement} from PyPI", flush=True)
     target = FOLDER / name
     shutil.rmtree(target, ignore_errors=True)
@@ -73,15 +73,16 @@ def distribution(name: str) -> None:
             check=True,
         )  # fmt: skip
         [archive] = Path(folder).glob("*.tar.gz")
-        target.mkdir(parents=True)
+        (target / kept).mkdir(parents=True)
         with tarfile.open(archive) as tar:
             for member in tar:
                 file = Path(member.name).name
-                if inside not in member.name or not member.isfile() or file.startswith(_LEFT_OUT):
+                here = f"/deps/{kept}/" in member.name and member.isfile()
+                if not here or file.startswith(_LEFT_OUT):
                     continue
                 content = tar.extractfile(member)
                 assert content is not None
-                with content, (target / file).open("wb") as copy:
+                with content, (target / kept / file).open("wb") as copy:
                     shutil.copyfileobj(content, copy)
     (target / "complete").touch()
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 _SERVICES = "META-INF/services/"
 _DROPPED = (".SF", ".RSA", ".DSA", ".EC", "module-info.class")
+# Log4j's list of its own parts. Each of its jars has one, and only the core's is needed.
+_PLUGINS = "Log4j2Plugins.dat"
 # A merged file's time: the zip format has none before.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -119,6 +121,8 @@ def merge(
                     if name.startswith(_SERVICES) and not entry.is_dir():
                         if not silent:
                             services.setdefault(name, []).append(source.read(entry).decode())
+                    elif name.endswith(_PLUGINS) and not file.name.startswith("log4j-core-"):
+                        continue
                     elif not (name in seen or name.endswith(_DROPPED)):
                         # Folders too: Spark asks for some by name.
                         seen.add(name)

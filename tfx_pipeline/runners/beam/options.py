@@ -18,10 +18,20 @@ def beam_args(config: PipelineConfig) -> list[str]:
     nodes, and finds its job server's jar itself.
     """
     beam = config.run.beam
+    return engine_args(beam, str(config.resolve(beam.setup_file)) if beam.setup_file else "")
+
+
+def engine_args(beam: BeamConfig, setup_file: str = "") -> list[str]:
+    """Beam's pipeline options of a `run.beam`.
+
+    Args:
+        beam: The section.
+        setup_file: Its `setup_file`, absolute.
+    """
     made = {"local": _local, "flink": _flink, "spark": _spark, "dataflow": _dataflow}
     args = [*made[beam.runner](beam)]
     if beam.runner != "local":
-        args += _code(config)
+        args += _code(beam, setup_file)
     return [*args, *beam.args]
 
 
@@ -97,14 +107,13 @@ def _environment(beam: BeamConfig) -> Iterator[str]:
         yield f"--sdk_worker_parallelism={environment.workers}"
 
 
-def _code(config: PipelineConfig) -> Iterator[str]:
+def _code(beam: BeamConfig, setup_file: str) -> Iterator[str]:
     """How the code reaches the workers: a setup.py, an image, or not at all."""
-    beam = config.run.beam
-    if beam.setup_file:
-        yield f"--setup_file={config.resolve(beam.setup_file)}"
+    if setup_file:
+        yield f"--setup_file={setup_file}"
     if beam.sdk_image:
         yield f"--sdk_container_image={beam.sdk_image}"
-    elif not beam.setup_file:
+    elif not setup_file:
         yield from _NO_SDIST
 
 
