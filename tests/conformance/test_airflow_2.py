@@ -1,0 +1,16 @@
+"""Airflow 2.11."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.airflow_suite import AirflowConformance
+from tests.conformance.suite import reference
+
+__all__ = ["reference"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+class TestAirflow2(AirflowConformance):
+    version = 2
