@@ -56,18 +56,28 @@ for command in (
     app.command(command.__name__.strip("_").replace("_", "-"), context_settings=settings)(command)
 
 
-@app.callback()
-def _options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
-    version: bool = typer.Option(False, "--version", help="Print the version and end."),
-) -> None:
-    if debug:
-        os.environ["ASSAY_DEBUG"] = "1"
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         from importlib.metadata import version as installed
 
         typer.echo(f"assay {installed('tfx-assay')}")
         raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(
+        # Before the missing command is missed.
+        False,
+        "--version",
+        help="Print the version and end.",
+        callback=_version,
+        is_eager=True,
+    ),
+) -> None:
+    if debug:
+        os.environ["ASSAY_DEBUG"] = "1"
 
 
 def main() -> None:
