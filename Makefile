@@ -1,7 +1,7 @@
 # What you can do here; `make` alone lists it. Every target sets up .venv first if it has to.
 # Needs a POSIX shell, make, a Python 3.10 or later, and PyPI.
 .DEFAULT_GOAL := help
-.PHONY: help setup airflow kfp run test test-fast lint format lock bench
+.PHONY: help setup beam-jars airflow kfp run test test-fast lint format lock bench
 
 # What the environment is made from. Its checksum is in the stamp's name, so the environment is
 # brought up to date when the content changes, whatever a checkout does to the files' times.
@@ -54,11 +54,14 @@ airflow: $(AIRFLOWS) ## make .venv-airflow3 and .venv-airflow2, for the tests of
 run: setup ## the main job: raw taxi data to a model that answers requests
 	@$(BIN)/assay demo
 
-test: setup airflow kfp lint ## lint, then every test (25 minutes on 2 busy cores)
+test: setup airflow kfp beam-jars lint ## lint, then every test (25 minutes on 2 busy cores)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-fast: setup ## the quick tests (under 3 minutes)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow' $(PYTEST_ARGS)
+
+beam-jars: setup ## fetch Flink, Spark and Beam's job servers, once, for the tests (about 900 MB)
+	@$(BIN)/python tools/beam_jars.py
 
 lint: setup ## style, types, import rules, and whether generated files are fresh
 	@$(BIN)/python tools/lint.py

@@ -75,7 +75,7 @@ def test_embedded_flink_equals_the_local_run(make: MakeProject, local: Project) 
 def test_a_session_cluster_loses_a_worker_and_the_run_recovers(
     make: MakeProject, local: Project, flink: FlinkCluster
 ) -> None:
-    project = make({"runner": "flink", "master": flink.master, "parallelism": 2})
+    project = make({"runner": "flink", "master": flink.master, "parallelism": 2, "restarts": 50})
     with killing(flink) as seen:
         project.run("--to", "Evaluator")
     assert seen["killed"], flink.logs()
@@ -89,8 +89,7 @@ def test_a_session_cluster_loses_a_worker_and_the_run_recovers(
 def test_without_workers_the_run_fails_with_a_reason_and_resume_completes_it(
     make: MakeProject, local: Project, flink: FlinkCluster
 ) -> None:
-    project = make({"runner": "flink", "master": flink.master, "parallelism": 2})
-    project.change("run.retries", 0)
+    project = make({"runner": "flink", "master": flink.master, "parallelism": 2, "restarts": 0})
     with killing(flink) as seen:
         result = project.assay("run", "--to", "StatisticsGen")
     assert seen["killed"], flink.logs()
@@ -99,7 +98,7 @@ def test_without_workers_the_run_fails_with_a_reason_and_resume_completes_it(
     assert "slot" in result.terminal.lower() or "TaskManager" in result.terminal, result.terminal
     flink.start_task_manager()
     flink.wait(1)
-    resumed = project.assay("run", "--resume", "--to", "StatisticsGen")
+    resumed = project.assay("run", "--resume")
     assert resumed.code == 0, resumed.terminal
     assert project.latest.nodes["ExampleGen"].state in ("complete", "reused")
     assert statistics(project) == statistics(local)
@@ -111,7 +110,7 @@ def test_spark_standalone_equals_the_local_run(
 ) -> None:
     with clusters.spark_cluster(tmp_path_factory.mktemp("spark")) as cluster:
         project = make(
-            {"runner": "spark", "master": cluster.master, "parallelism": 2, "memory_mb": 1024}
+            {"runner": "spark", "master": cluster.master, "parallelism": 1, "memory_mb": 1024}
         )
         project.run("--to", "Evaluator")
     assert_same(project, local)

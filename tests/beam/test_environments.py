@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.beam.clusters import REPO, free_port
+from tests.beam.results import statistics
 from tests.e2e.project import Project
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.runners.beam import boot
@@ -54,12 +55,21 @@ def process_of_the_worker() -> Callable[[int], str]:
 
 
 @pytest.fixture
-def worker_pool() -> Iterator[str]:
+def boot_script(tmp_path: Path) -> Path:
+    """What a worker's machine starts for each worker."""
+    script = tmp_path / "boot.sh"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} {boot.__file__} "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture
+def worker_pool(boot_script: Path) -> Iterator[str]:
     """A pool of Beam workers on loopback: its address."""
     port = free_port()
     pool = subprocess.Popen(
         [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main",
-         f"--service_port={port}"],
+         f"--service_port={port}", f"--container_executable={boot_script}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -91,11 +101,22 @@ def test_external_runs_it_in_the_pool(
     assert str(os.getpid()) not in said
 
 
-def test_process_installs_the_setup_file_before_it_runs(make: MakeProject, tmp_path: Path) -> None:
+def test_statistics_in_an_external_pool_equal_the_local_ones(
+    make: MakeProject, worker_pool: str
+) -> None:
+    """A node of the pipeline in another process, which must import TFX and TFDV for it."""
+    environment = {"type": "external", "address": worker_pool}
+    pooled = make({"runner": "flink", "parallelism": 1, "environment": environment})
+    local = make({})
+    for project in (pooled, local):
+        project.run("--to", "StatisticsGen")
+    assert statistics(pooled) == statistics(local)
+
+
+def test_process_installs_the_setup_file_before_it_runs(
+    make: MakeProject, tmp_path: Path, boot_script: Path
+) -> None:
     """`--setup_file` with the repository's own setup.py: the worker imports what was staged."""
-    script = tmp_path / "boot.sh"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} {boot.__file__} "$@"\n')
-    script.chmod(0o755)
     # A copy: building it leaves files in its folder.
     source = tmp_path / "source"
     wanted = ["setup.py", "pyproject.toml", "transform", "tfx_pipeline", "trainer", "serving"]
@@ -105,7 +126,7 @@ def test_process_installs_the_setup_file_before_it_runs(make: MakeProject, tmp_p
         {
             "runner": "flink",
             "parallelism": 1,
-            "environment": {"type": "process", "command": str(script)},
+            "environment": {"type": "process", "command": str(boot_script)},
             "setup_file": str(source / "setup.py"),
         }
     ).config

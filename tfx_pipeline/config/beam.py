@@ -115,6 +115,13 @@ class BeamConfig(Section):
         description="Inside the job server: its heap, in MB. Spark cluster: each executor's "
         "memory. A Flink cluster's memory is set on the cluster.",
     )
+    restarts: int = Field(
+        10,
+        ge=0,
+        le=1000,
+        description="Flink cluster: how often parts of a job start again, in all, after an error "
+        "or a lost worker. A worker can take several parts with it.",
+    )
     environment: EnvironmentConfig = Field(
         EnvironmentConfig(), description="Where the Python code runs."
     )
@@ -152,7 +159,7 @@ class BeamConfig(Section):
             )
         portable = self.runner in ("flink", "spark")
         _only(portable, self, "master", "environment", "job_server", "memory_mb", "parallelism")
-        _only(self.runner == "flink", self, "version")
+        _only(self.runner == "flink", self, "version", "restarts")
         _only(self.runner == "dataflow", self, "dataflow", "sdk_image")
         _only(self.runner != "local", self, "setup_file")
         if self.runner == "dataflow":

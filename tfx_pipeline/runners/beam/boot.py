@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,12 +36,11 @@ _SETUP_PACKAGE = "workflow.tar.gz"  # What Beam calls the package of `--setup_fi
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Fetches the job's files, installs them, and becomes Beam's worker."""
+    """Fetches the job's files, installs them, and runs Beam's worker."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     for name in ("id", "provision_endpoint", "control_endpoint", "logging_endpoint"):
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--artifact_endpoint", default="")
-    parser.add_argument("--semi_persist_dir", default="")
     given, _ = parser.parse_known_args(arguments)
     # Services tell workers apart by this header.
     header = [("worker_id", given.id)]
@@ -48,7 +48,12 @@ def main(arguments: list[str] | None = None) -> None:
         service = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel)
         request = beam_provision_api_pb2.GetProvisionInfoRequest()
         info = service.GetProvisionInfo(request, metadata=header, timeout=60).info
-    folder = Path(given.semi_persist_dir or tempfile.mkdtemp(prefix="beam-worker-"))
+    with tempfile.TemporaryDirectory(prefix="beam-worker-", ignore_cleanup_errors=True) as folder:
+        sys.exit(_work(given, info, header, Path(folder)))
+
+
+def _work(given: argparse.Namespace, info: Any, header: Any, folder: Path) -> int:
+    """Runs the worker to its end; its exit code."""
     staged, installed = folder / "staged", folder / "installed"
     for path in (staged, installed):
         path.mkdir(parents=True, exist_ok=True)
@@ -69,8 +74,11 @@ def main(arguments: list[str] | None = None) -> None:
         "LOGGING_API_SERVICE_DESCRIPTOR": _descriptor(logging),
         "RUNNER_CAPABILITIES": " ".join(info.runner_capabilities),
     }
-    worker = [sys.executable, "-m", "apache_beam.runners.worker.sdk_worker_main"]
-    os.execve(sys.executable, worker, environment)
+    # -P: not from the folder that it happens to be started in, before what was installed.
+    command = [sys.executable, "-P", "-m", "apache_beam.runners.worker.sdk_worker_main"]
+    worker = subprocess.Popen(command, env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: worker.terminate())
+    return worker.wait()
 
 
 def fetch(endpoint: str, dependencies: Any, header: Any, folder: Path) -> None:

@@ -53,6 +53,10 @@ def _flink(beam: BeamConfig) -> Iterator[str]:
         yield f"--parallelism={beam.parallelism}"
     if beam.memory_mb and beam.embedded:
         yield f"--job_server_jvm_properties=-Xmx{beam.memory_mb}m"
+    if not beam.embedded:
+        # Flink's own default for a batch job is none: one lost worker ends it.
+        yield f"--number_of_execution_retries={beam.restarts}"
+        yield "--execution_retry_delay=1000"
     yield from _job_server(beam, "flink")
     yield from _environment(beam)
 
@@ -109,6 +113,9 @@ def _environment(beam: BeamConfig) -> Iterator[str]:
 
 def _code(beam: BeamConfig, setup_file: str) -> Iterator[str]:
     """How the code reaches the workers: a setup.py, an image, or not at all."""
+    if beam.runner == "dataflow" or beam.environment.type != "loopback":
+        # Imported before the code of a job: tfx mends what tfx_bsl lacks for TFDV.
+        yield "--beam_plugin=tfx"
     if setup_file:
         yield f"--setup_file={setup_file}"
     if beam.sdk_image:
