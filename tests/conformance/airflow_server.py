@@ -244,6 +244,7 @@ def running_airflow(version: int, folder: Path, repo: Path) -> Iterator[Airflow]
         port = free_port()
         settings = _settings(folder, port) | _database(version, stack)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "PYTHON"))}
+        inherited["PATH"] = f"{python.parent}{os.pathsep}{inherited['PATH']}"
         airflow = Airflow(version, folder, python, inherited | settings)
         airflow.dags.mkdir()
         stack.callback(airflow.stop)
