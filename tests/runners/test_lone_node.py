@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
+from tfx.orchestration import metadata
 
 from tests.conformance import pipeline
 from tests.conformance.lineage import lineage
@@ -131,3 +133,14 @@ def test_a_database_that_another_process_holds(
         assert "postgresql" in outcome.error.hint
         other.kill()
     run(compiled, "Source")
+
+
+def test_whoever_is_connected_to_sqlite_holds_its_lock(tmp_path: Path) -> None:
+    database = tmp_path / "metadata.db"
+    connection = metadata.sqlite_metadata_connection_config(str(database))
+    other = filelock.FileLock(f"{database}.lock")
+    twice = mlmd.SerializedMetadata(connection), mlmd.SerializedMetadata(connection)
+    with twice[0], twice[1], pytest.raises(filelock.Timeout):
+        other.acquire(timeout=0)
+    with other.acquire(timeout=0):
+        pass

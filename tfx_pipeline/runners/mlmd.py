@@ -5,6 +5,7 @@ The launcher can fail without raising, so a node's state is always read back fro
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from pathlib import Path
@@ -84,9 +85,10 @@ class SerializedMetadata(metadata.Metadata):
         )
 
 
+@functools.cache  # A lock that nobody refers to any more would be released.
 def database_lock(database: Path) -> filelock.BaseFileLock:
     """The lock that whoever opens an SQLite database holds; it ends with its process."""
-    return filelock.FileLock(f"{database}.lock", is_singleton=True, thread_local=False)
+    return filelock.FileLock(f"{database}.lock", thread_local=False)
 
 
 def _acquire(lock: filelock.BaseFileLock) -> None:
