@@ -17,7 +17,7 @@ from tfx_pipeline.config import PipelineConfig
 from tfx_pipeline.errors import Busy, ConfigError
 from tfx_pipeline.report import record as records
 from tfx_pipeline.report.record import RunRecord
-from tfx_pipeline.runners import mlmd
+from tfx_pipeline.runners import lone_node, mlmd
 from tfx_pipeline.runners.compiled import Compiled, compile_config
 from tfx_pipeline.runners.lone_node import NotCached, run_lone_node
 from tfx_pipeline.runners.node import State
@@ -99,6 +99,30 @@ def test_nodes_are_run_in_the_order_of_the_graph(
     run(compiled, "Source", "A", "B")
     with pytest.raises(ConfigError, match="Join reads from C, which"):
         run_lone_node(compiled, "Join", "r")
+
+
+def test_a_line_that_the_record_has_lost_is_found_in_mlmd(
+    compiled: Compiled, config: PipelineConfig
+) -> None:
+    """Two machines that write the record at once, where no lock reaches both."""
+    record = run(compiled, "Source", "A", "B")
+    run(compiled, "C")
+    records.save(record, config.root)
+    assert records.load_exactly(config.root, "r").nodes["C"].state == "waiting"
+    record = run(compiled, "Join")
+    assert record.nodes["C"].state == "complete"
+    assert record.nodes["C"].artifacts["out"]
+    assert run(compiled, "Gate", "Push").state == "complete"
+
+
+def test_a_record_that_another_process_holds(
+    compiled: Compiled, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lone_node, "_PATIENCE_S", 0.1)
+    run(compiled, "Source")
+    with filelock.FileLock(config.root / "r" / ".record.lock"), pytest.raises(Busy, match="record"):
+        run_lone_node(compiled, "A", "r")
+    run(compiled, "A")
 
 
 def test_no_such_node(compiled: Compiled) -> None:

@@ -16,7 +16,7 @@ import filelock
 from tfx.orchestration.portable.launcher import DEFAULT_EXECUTOR_OPERATORS
 from tfx.proto.orchestration import pipeline_pb2
 
-from tfx_pipeline.errors import ConfigError, GateRefused, NodeFailed, storage_errors
+from tfx_pipeline.errors import Busy, ConfigError, GateRefused, NodeFailed, storage_errors
 from tfx_pipeline.files import write_text
 from tfx_pipeline.report import provenance
 from tfx_pipeline.report import record as records
@@ -24,11 +24,12 @@ from tfx_pipeline.report.record import NodeRecord, RunRecord
 from tfx_pipeline.runners import ir as ir_lib
 from tfx_pipeline.runners import mlmd, results
 from tfx_pipeline.runners.compiled import Compiled
-from tfx_pipeline.runners.node import Outcome, State, run_node
+from tfx_pipeline.runners.node import Outcome, State, completed, run_node
 from tfx_pipeline.runners.recording import record_outcome
 from trainer import progress
 
 _LOCK_FILE = ".record.lock"
+_PATIENCE_S = 60.0  # Whoever holds the record reads and writes one small file.
 _GOOD_ENDS = {State.COMPLETE, State.CACHED, State.REUSED, State.SKIPPED}
 
 
@@ -66,15 +67,17 @@ def run_lone_node(
         ConfigError: There is no such node, or nodes before it have not ended well in this run.
         EnvironmentMismatch: The metadata server's password is not in the environment.
         StorageError: `run.root` cannot be written.
+        Busy: Another process holds the run's record.
     """
     ir = _of_run(compiled, run_id)
-    _check_upstream(compiled, ir, node_id, run_id)
+    lost = _check_upstream(compiled, ir, node_id, run_id)
     if not execute:
         outcome = run_node(ir, node_id, dict.fromkeys(DEFAULT_EXECUTOR_OPERATORS, _never))
         if outcome.error is not None:
             raise NotCached from outcome.error
         with _record(compiled, ir, run_id, runner) as record:
-            record_outcome(record, outcome, None)
+            for each in (*lost, outcome):
+                record_outcome(record, each, None)
         return outcome, record
     latest: list[progress.Event] = []
 
@@ -84,6 +87,8 @@ def run_lone_node(
             listener(event)
 
     with _record(compiled, ir, run_id, runner) as record:
+        for each in lost:
+            record_outcome(record, each, None)
         before = record.nodes[node_id]
         tries = before.tries + (before.state in (State.FAILED, State.RUNNING))
         record.nodes[node_id] = before.model_copy(update={"state": State.RUNNING, "tries": tries})
@@ -111,19 +116,28 @@ def record_skipped(
 
 def _check_upstream(
     compiled: Compiled, ir: pipeline_pb2.Pipeline, node_id: str, run_id: str
-) -> None:
+) -> list[Outcome]:
+    """Refuses a node that comes too early.
+
+    Returns:
+        What MLMD knows of the nodes before it and the record does not. On a mounted bucket no lock
+        reaches other machines, so that of two nodes that end at once one may lose its line.
+    """
     upstream = ir_lib.node_spec(ir, node_id).upstream_nodes
     states: dict[str, str] = {}
     if (compiled.config.root / run_id / records.RECORD_FILE).exists():
         record = records.load_exactly(compiled.config.root, run_id)
         states = {name: node.state for name, node in record.nodes.items()}
-    missing = [name for name in upstream if states.get(name) not in _GOOD_ENDS]
+    unknown = [name for name in upstream if states.get(name) not in _GOOD_ENDS]
+    found = {name: completed(ir, name) for name in unknown}
+    missing = [name for name, outcome in found.items() if outcome is None]
     if missing:
         raise ConfigError(
             f"{node_id} reads from {', '.join(missing)}, which run {run_id} has not completed",
             where=str(compiled.config.root / run_id),
             hint="Run the nodes in the order of the graph, with one --run-id.",
         )
+    return [outcome for outcome in found.values() if outcome is not None]
 
 
 def _never(**_: Any) -> Any:
@@ -162,8 +176,15 @@ def _record(
     folder = config.root / run_id
     with storage_errors(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / _LOCK_FILE, timeout=60)
-        lock.acquire()
+        lock = filelock.FileLock(folder / _LOCK_FILE)
+        try:
+            lock.acquire(timeout=_PATIENCE_S)
+        except filelock.Timeout:
+            raise Busy(
+                f"another process has held the run's record for {_PATIENCE_S:.0f} s",
+                where=lock.lock_file,
+                hint=f"`fuser {lock.lock_file}` names it. Run the node again once it has ended.",
+            ) from None
     try:
         if (folder / records.RECORD_FILE).exists():
             record = records.load_exactly(config.root, run_id)

@@ -79,16 +79,24 @@ def run_node(
     return Outcome(node_id, state, time.monotonic() - started, outputs=outputs)
 
 
+def completed(ir: pipeline_pb2.Pipeline, node_id: str) -> Outcome | None:
+    """How a node ended that this run has completed, as MLMD has it; None where it has not."""
+    done = _read_back(mlmd.handle(ir), ir, node_id)
+    if done is None or done.state not in _GOOD:
+        return None
+    return Outcome(node_id, _GOOD[done.state], outputs=done.outputs)
+
+
 def _launch(
     ir: pipeline_pb2.Pipeline, spec: pipeline_pb2.PipelineNode, operators: dict[Any, Any] | None
 ) -> tuple[State, dict[str, list[Artifact]]]:
     node_id = spec.node_info.id
-    handle = mlmd.handle(ir)
-    done = _read_back(handle, ir, node_id)
-    if done is not None and done.state in _GOOD:
-        return State.REUSED, done.outputs
+    before = completed(ir, node_id)
+    if before is not None:
+        return State.REUSED, before.outputs
     if spec.execution_options.HasField("skip"):
         return State.NOT_RUN, {}  # Behind the last node of a partial run.
+    handle = mlmd.handle(ir)
     deployment = ir_lib.deployment(ir)
     launcher.Launcher(
         pipeline_node=spec,
