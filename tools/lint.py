@@ -56,6 +56,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "import rules": lambda: command("lint-imports", "--no-cache"),
     "JSON schema is fresh": schema_staleness,
     "config.md is fresh": lambda: command("python", "tools/config_reference.py", "--check"),
+    "BeamRunner.md is fresh": lambda: command("python", "tools/beam_matrix.py", "--check"),
     "ruff check": lambda: command("ruff", "check", "--output-format", "concise", "."),
     "ruff format": lambda: command("ruff", "format", "--check", "."),
     "lock is fresh": lambda: lock.staleness(Path("requirements")),

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -206,6 +206,13 @@ def wait_for(reached: object, seconds: float, cluster: Cluster) -> None:
                 return
         time.sleep(0.2)
     raise AssertionError(f"not within {seconds} s\n{cluster.logs()}")
+
+
+def wait_for_true(reached: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager

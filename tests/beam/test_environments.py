@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.beam.clusters import REPO, free_port
@@ -86,6 +87,25 @@ def test_loopback_runs_the_code_in_this_process(
 ) -> None:
     config = make({"runner": "flink", "parallelism": 1}).config
     assert set(workers_say(config, tmp_path, process_of_the_worker)) == {str(os.getpid())}
+
+
+def test_loopback_workers_listen_on_loopback_only() -> None:
+    """Whoever reaches a worker has it run code."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from tfx_pipeline.runners.beam import runner
+
+    address, server = runner._loopback_pool(PipelineOptions([]))
+    try:
+        port = int(address.rpartition(":")[2])
+        listening = [
+            c.laddr.ip.removeprefix("::ffff:")
+            for c in psutil.Process().net_connections("inet")
+            if c.laddr.port == port
+        ]
+        assert listening == ["127.0.0.1"]
+    finally:
+        server.stop(None)
 
 
 def test_external_runs_it_in_the_pool(

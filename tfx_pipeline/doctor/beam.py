@@ -27,6 +27,15 @@ LOCAL_MEMORY_PER_BYTE = 12.0
 LOCAL_MEMORY_BASE = 1.5e9
 
 
+_OPEN_PORTS = Finding(
+    "ports",
+    "warn",
+    "while a run lasts, the job server's ports for jobs and files listen on every interface, "
+    "without a password",
+    "Close them to other machines with a firewall (BeamRunner.md, Security).",
+)
+
+
 def beam_findings(beam: BeamConfig, root: str = "", probe: bool = False) -> list[Finding]:
     """Everything about `run.beam` that can be seen from this machine.
 
@@ -36,6 +45,8 @@ def beam_findings(beam: BeamConfig, root: str = "", probe: bool = False) -> list
         probe: Also run a job of one row.
     """
     findings = [job_server(beam), cluster(beam), *staging(beam, root)]
+    if not beam.job_server.endpoint:
+        findings.append(_OPEN_PORTS)
     if probe and all(finding.status != "fail" for finding in findings):
         findings.append(one_row(beam))
     return findings

@@ -10,6 +10,7 @@ one does not.
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import socket
 import subprocess
@@ -22,8 +23,12 @@ from typing import Any
 
 import grpc
 from apache_beam.options import pipeline_options
-from apache_beam.portability.api import beam_job_api_pb2_grpc
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_fn_api_pb2_grpc, beam_job_api_pb2_grpc
 from apache_beam.runners.portability import flink_runner, job_server, spark_runner
+from apache_beam.runners.worker import sdk_worker_main, worker_pool_main
+from apache_beam.transforms import environments
+from apache_beam.utils import thread_pool_executor
 
 from tfx_pipeline.errors import EnvironmentMismatch, Transient
 from tfx_pipeline.runners.beam import jars
@@ -182,7 +187,38 @@ def stop_all() -> None:
         server.stop()
 
 
-class FlinkRunner(flink_runner.FlinkRunner):  # type: ignore[misc]
+class _Private:
+    """Loopback workers that only this machine can reach; Beam's listen on every interface, and
+    whoever reaches one can have it run code."""
+
+    @staticmethod
+    def start_and_replace_loopback_environments(pipeline: Any, options: Any) -> list[Any]:
+        """As Beam's: a pool of worker threads for the job; what ends it."""
+        stops = []
+        for environment in pipeline.components.environments.values():
+            if environment.urn != python_urns.EMBEDDED_PYTHON_LOOPBACK:
+                continue
+            address, server = _loopback_pool(options)
+            external = environments.ExternalEnvironment(address).to_runner_api(None)
+            environment.urn, environment.payload = external.urn, external.payload
+            stops.append(functools.partial(server.stop, 1))
+        return stops
+
+
+def _loopback_pool(options: Any) -> tuple[str, grpc.Server]:
+    experiments = options.view_as(pipeline_options.DebugOptions).experiments or []
+    pool = worker_pool_main.BeamFnExternalWorkerPoolServicer(
+        state_cache_size=sdk_worker_main._get_state_cache_size_bytes(options=options),
+        data_buffer_time_limit_ms=sdk_worker_main._get_data_buffer_time_limit_ms(experiments),
+    )
+    server = grpc.server(thread_pool_executor.shared_unbounded_instance())
+    port = server.add_insecure_port("127.0.0.1:0")
+    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
+    server.start()
+    return f"127.0.0.1:{port}", server
+
+
+class FlinkRunner(_Private, flink_runner.FlinkRunner):  # type: ignore[misc]
     """Beam's FlinkRunner with a shared job server."""
 
     def default_job_server(self, options: Any) -> job_server.JobServer:
@@ -195,7 +231,7 @@ class FlinkRunner(flink_runner.FlinkRunner):  # type: ignore[misc]
         return _server(options, jar, ["--flink-master", master], [])
 
 
-class SparkRunner(spark_runner.SparkRunner):  # type: ignore[misc]
+class SparkRunner(_Private, spark_runner.SparkRunner):  # type: ignore[misc]
     """Beam's SparkRunner with a shared job server."""
 
     def default_job_server(self, options: Any) -> job_server.JobServer:
