@@ -27,7 +27,7 @@ from tfx_pipeline.config.airflow import (
 from tfx_pipeline.errors import ConfigError, Transient
 from tfx_pipeline.runners import compiled as compiled_lib
 from tfx_pipeline.runners.airflow import compile as airflow_compile
-from tfx_pipeline.runners.airflow.compile import deployed, write_dag
+from tfx_pipeline.runners.airflow.compile import checked, deployed, write_dag
 
 WAYS = sorted(CONTAINERS)
 
@@ -359,6 +359,15 @@ def test_containers_may_have_the_project_elsewhere(compile_with: CompileWith) ->
     config = compile_with(**CONTAINERS["docker"], project_dir="/project").config
     assert deployed(config).root == Path("/project/runs")
     assert deployed(compile_with(project_dir="/project").config).root == config.folder / "runs"
+
+
+@pytest.mark.parametrize("way", ["process", "docker"])
+def test_data_on_a_volume_need_not_be_where_the_pipeline_is_compiled(
+    compile_with: CompileWith, way: str
+) -> None:
+    with pytest.raises(ConfigError, match="no threshold") as caught:
+        checked(compile_with(**CONTAINERS[way]).config)
+    assert ("data.csv: the file does not exist" in str(caught.value)) == (way == "process")
 
 
 def test_pods_need_a_metadata_server_and_its_password(compile_with: CompileWith) -> None:

@@ -43,15 +43,15 @@ def compile_(
     pipeline = load_config(config)
     with calm_terminal(Path(os.devnull)):  # TFX's import is not silent.
         if to == Target.VERTEX:
-            from tfx_pipeline.runners.vertex.compile import checked
+            from tfx_pipeline.runners.vertex.compile import checked as checked_for_vertex
 
-            pipeline = checked(pipeline)
+            pipeline = checked_for_vertex(pipeline)
+        elif to == Target.AIRFLOW:
+            from tfx_pipeline.runners.airflow.compile import checked as checked_for_airflow
+
+            pipeline = checked_for_airflow(pipeline)
         else:
             lint(pipeline)
-        if to == Target.AIRFLOW:
-            from tfx_pipeline.runners.airflow.compile import deployed
-
-            pipeline = deployed(pipeline)
         from tfx_pipeline.runners.compiled import compile_config
 
         compiled = compile_config(pipeline)

@@ -20,6 +20,9 @@ class Problem:
 
 Check = Callable[[PipelineConfig], Iterable[Problem]]
 
+# Checks that read the data, which may be where the nodes run and not here.
+OF_THE_DATA = ("data_is_there", "data_fit_the_config")
+
 _CHECKS: list[Check] = []
 
 

@@ -15,6 +15,7 @@ from tfx_pipeline.config.airflow import AirflowConfig, AirflowNode
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError, DataError, EnvironmentMismatch, GateRefused
 from tfx_pipeline.files import write_text
+from tfx_pipeline.lint import OF_THE_DATA, lint
 from tfx_pipeline.runners import compiled as compiled_lib
 from tfx_pipeline.runners import names
 from tfx_pipeline.runners.airflow import containers
@@ -82,6 +83,19 @@ def deployed(config: PipelineConfig) -> PipelineConfig:
     if airflow.run_in == "process" or not airflow.project_dir:
         return config
     return config.deployed_to(Path(airflow.project_dir))
+
+
+def checked(config: PipelineConfig) -> PipelineConfig:
+    """`deployed`, after every check of `assay check`; for containers but those that look at the
+    data: they are on the volumes, and need not be here.
+
+    Raises:
+        ConfigError: The first problem, or all that `assay check` finds.
+        DataError: The data are missing, or not what the config says they are.
+    """
+    found = deployed(config)
+    lint(config, without=() if config.run.airflow.run_in == "process" else OF_THE_DATA)
+    return found
 
 
 def dag_text(compiled: Compiled) -> str:

@@ -11,7 +11,7 @@ import yaml
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError
 from tfx_pipeline.files import write_text
-from tfx_pipeline.lint import lint
+from tfx_pipeline.lint import OF_THE_DATA, lint
 from tfx_pipeline.runners import compiled as compiled_lib
 from tfx_pipeline.runners import ir as ir_lib
 from tfx_pipeline.runners import names
@@ -40,11 +40,8 @@ def checked(config: PipelineConfig) -> PipelineConfig:
         ConfigError: The first problem, or all that `assay check` finds.
     """
     found = deployed(config)
-    lint(config, without=_OF_THE_DATA)
+    lint(config, without=OF_THE_DATA)
     return found
-
-
-_OF_THE_DATA = ("data_is_there", "data_fit_the_config")
 
 
 def check(config: PipelineConfig) -> None:
