@@ -40,6 +40,7 @@ class FakeVertex:
     Attributes:
         answers: The job's successive looks; the last one stays.
         refusal: A status that `create` ends with.
+        loses_answer: Whether `create` creates the job, and then does not answer.
     """
 
     port: int = 0
@@ -49,6 +50,7 @@ class FakeVertex:
     answers: list[PipelineJob] = field(default_factory=list)
     looks: int = 0
     refusal: tuple[grpc.StatusCode, str] | None = None
+    loses_answer: bool = False
     unavailable: int = 0
     asked: Callable[[], None] = lambda: None
 
@@ -57,12 +59,16 @@ class FakeVertex:
         if self.refusal is not None:
             context.abort(*self.refusal)
         self.created.append(request)
+        if self.loses_answer:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
         return PipelineJob(name=f"{request.parent}/pipelineJobs/{request.pipeline_job_id}")
 
     def get(self, request: GetPipelineJobRequest, context: grpc.ServicerContext) -> object:
         if self.unavailable:
             self.unavailable -= 1
             context.abort(grpc.StatusCode.UNAVAILABLE, "try again")
+        if not self.created:
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such job")
         self.asked()
         answer = self.answers[min(self.looks, len(self.answers) - 1)]
         self.looks += 1

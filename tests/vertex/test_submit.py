@@ -26,7 +26,7 @@ from tfx_pipeline.gates.verdict import Verdict
 from tfx_pipeline.report.record import NodeRecord, RunRecord, now
 from tfx_pipeline.runners.compiled import compile_config
 from tfx_pipeline.runners.vertex.compile import deployed, write_spec
-from tfx_pipeline.runners.vertex.submit import explained
+from tfx_pipeline.runners.vertex.submit import Jobs, JobSeen, explained
 
 pytestmark = pytest.mark.slow
 
@@ -140,6 +140,45 @@ def test_creates_the_compiled_job_and_waits_for_its_end(cloud: Cloud) -> None:
     assert pushed in done.stdout
 
 
+def test_a_job_whose_creation_was_not_answered_is_not_lost(cloud: Cloud) -> None:
+    cloud.vertex.loses_answer = True
+    cloud.vertex.answers = [look("RUNNING")]
+    done = cloud.submit("--no-wait")
+    assert done.returncode == 0, done.stderr
+    assert cloud.vertex.created[0].pipeline_job_id in done.stdout
+    cloud.vertex.created.clear()
+    cloud.vertex.loses_answer, cloud.vertex.refusal = False, (grpc.StatusCode.UNAVAILABLE, "busy")
+    assert cloud.submit("--no-wait").returncode == Transient.exit_code
+
+
+def test_without_a_record_nobody_knows_what_the_gates_said(cloud: Cloud) -> None:
+    cloud.vertex.answers = [look("SUCCEEDED", Pusher="SUCCEEDED")]
+    done = cloud.submit()
+    assert done.returncode == EnvironmentMismatch.exit_code
+    assert "what its gates said cannot be read" in done.stderr
+    assert "gs://bucket/runs/taxi-fares-20" in done.stderr
+
+
+def test_waiting_outlasts_the_machines_own_network(cloud: Cloud) -> None:
+    class Away(Jobs):
+        def look(self, job_id: str) -> JobSeen:
+            if errors:
+                raise errors.pop(0)
+            return JobSeen("SUCCEEDED", "", {})
+
+    def told(raised: Exception) -> AssayError:
+        error = explained(raised, cloud.written.config.run.vertex)
+        error.__cause__ = raised
+        return error
+
+    jobs = Away.__new__(Away)
+    errors = [told(google.ServiceUnavailable("DNS resolution failed")) for _ in range(3)]
+    assert jobs.wait("job", 0, lambda _: None).state == "SUCCEEDED"
+    errors = [told(google.PermissionDenied("pipelineJobs.get"))]
+    with pytest.raises(EnvironmentMismatch, match="permission denied"):
+        jobs.wait("job", 0, lambda _: None)
+
+
 def test_uploads_what_the_containers_read_once(cloud: Cloud) -> None:
     ir = cloud.written.ir.read_text()
     for _ in range(2):
@@ -207,7 +246,9 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(cloud: Cloud) -> None:
     assert not cloud.vertex.cancelled
     project = str(cloud.written.config.folder)
     assert cloud.submit(project, "--cancel", job_id).returncode == 0
-    assert cloud.vertex.cancelled == [cloud.vertex.name]
+    # The command as it was told: with what was submitted.
+    assert cloud.submit(str(cloud.written.job), "--cancel", job_id).returncode == 0
+    assert cloud.vertex.cancelled == [cloud.vertex.name] * 2
 
 
 def test_what_vertex_refuses_is_explained(cloud: Cloud) -> None:

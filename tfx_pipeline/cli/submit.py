@@ -15,6 +15,7 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from tfx_pipeline.config.pipeline import PipelineConfig
+    from tfx_pipeline.config.vertex import VertexConfig
     from tfx_pipeline.report.record import RunRecord
     from tfx_pipeline.runners.compiled import Compiled
     from tfx_pipeline.runners.vertex.submit import Jobs, JobSeen
@@ -48,7 +49,7 @@ def submit(
 
     console = Console(highlight=False, soft_wrap=True)
     if cancel:
-        Jobs(_config(pipeline).run.vertex).cancel(cancel)
+        Jobs(_vertex(pipeline)).cancel(cancel)
         console.print(f"asked Vertex to cancel {cancel}; running containers get SIGTERM")
         return
     compiled, job, ir_text = _read(pipeline)
@@ -89,7 +90,7 @@ def _read(path: Path) -> tuple[Compiled, dict[str, Any], str]:
     from tfx_pipeline.runners import compiled as compiled_lib
     from tfx_pipeline.runners.vertex import paths
 
-    ir_file = path.with_name(path.name.removesuffix(_SPEC) + ".ir.json")
+    ir_file = _ir_file(path)
     with calm_terminal(Path(os.devnull)):
         compiled = compiled_lib.read(ir_file)
     ir_text = ir_file.read_text(encoding="utf-8")
@@ -101,6 +102,22 @@ def _read(path: Path) -> tuple[Compiled, dict[str, Any], str]:
             hint="Compile both again: `assay compile --to vertex`.",
         )
     return compiled, json.loads(spec), ir_text
+
+
+def _ir_file(path: Path) -> Path:
+    """What was written beside NAME.vertex.json."""
+    return path.with_name(path.name.removesuffix(_SPEC) + ".ir.json")
+
+
+def _vertex(path: Path) -> VertexConfig:
+    """`run.vertex` of a config, or of what was compiled."""
+    if not path.name.endswith(_SPEC):
+        return _config(path).run.vertex
+    from tfx_pipeline.runners import compiled as compiled_lib
+    from tfx_pipeline.runners.calm import calm_terminal
+
+    with calm_terminal(Path(os.devnull)):
+        return compiled_lib.read(_ir_file(path)).config.run.vertex
 
 
 def _config(path: Path) -> PipelineConfig:
@@ -172,9 +189,10 @@ def _watch(
 
 
 def _judge(console: Console, config: PipelineConfig, job_id: str, seen: JobSeen, link: str) -> None:
-    """Prints the verdict. Raises GateRefused, or NodeFailed."""
+    """Prints the verdict. Raises GateRefused, NodeFailed, or EnvironmentMismatch without it."""
     from tfx_pipeline.cli.running import print_verdicts
-    from tfx_pipeline.errors import GateRefused, NodeFailed
+    from tfx_pipeline.errors import EnvironmentMismatch, GateRefused, NodeFailed
+    from tfx_pipeline.report.record import RECORD_FILE
 
     record = _record(config, job_id)
     if record is not None:
@@ -198,6 +216,13 @@ def _judge(console: Console, config: PipelineConfig, job_id: str, seen: JobSeen,
         raise GateRefused(record.error, hint="Nothing was pushed. The verdict above says why.")
     if skipped:
         raise GateRefused(f"{', '.join(skipped)} did not run, for a gate before them refused")
+    if record is None:
+        raise EnvironmentMismatch(
+            "the job has succeeded, but what its gates said cannot be read",
+            where=f"{_folder(config, job_id)}/{RECORD_FILE}",
+            hint="Does run.root name the bucket, and may you read it? `assay show` on a machine "
+            "that has it mounted knows the verdict.",
+        )
 
 
 def _record(config: PipelineConfig, job_id: str) -> RunRecord | None:
@@ -205,11 +230,18 @@ def _record(config: PipelineConfig, job_id: str) -> RunRecord | None:
     from pydantic import ValidationError
 
     from tfx_pipeline.report.record import RECORD_FILE, RunRecord
-    from tfx_pipeline.runners.vertex import paths, storage
+    from tfx_pipeline.runners.vertex import storage
 
-    address = f"{paths.unmounted(config.run.root)}/{job_id}/{RECORD_FILE}"
+    address = f"{_folder(config, job_id)}/{RECORD_FILE}"
     text = storage.read(address, config.run.vertex.project)
     try:
         return RunRecord.model_validate_json(text) if text else None
     except ValidationError:
         return None
+
+
+def _folder(config: PipelineConfig, job_id: str) -> str:
+    """Where the bucket has the run."""
+    from tfx_pipeline.runners.vertex import paths
+
+    return f"{paths.unmounted(config.run.root).rstrip('/')}/{job_id}"

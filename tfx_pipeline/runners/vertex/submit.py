@@ -86,14 +86,26 @@ class Jobs:
             json_format.ParseDict(job, PipelineJob.pb(message))
         except json_format.ParseError as error:
             raise ConfigError(f"not a PipelineJob: {error}") from error
-        with self._told():
-            self._client.create_pipeline_job(
-                parent=self._parent,
-                pipeline_job=message,
-                pipeline_job_id=job_id,
-                retry=None,
-                timeout=_CALL_TIMEOUT_S,
-            )
+        try:
+            with self._told():
+                self._client.create_pipeline_job(
+                    parent=self._parent,
+                    pipeline_job=message,
+                    pipeline_job_id=job_id,
+                    retry=None,
+                    timeout=_CALL_TIMEOUT_S,
+                )
+        except Transient:
+            # The answer may be what was lost; submitted again, the pipeline would run twice.
+            if not self._has(job_id):
+                raise
+
+    def _has(self, job_id: str) -> bool:
+        try:
+            self.look(job_id)
+        except ConfigError:
+            return False
+        return True
 
     def look(self, job_id: str) -> JobSeen:
         """How a job stands. Raises as `create`, and `Transient` where there was no answer."""
@@ -106,15 +118,18 @@ class Jobs:
         return JobSeen(state, job.error.message, tasks)
 
     def wait(self, job_id: str, poll_seconds: float, changed: Callable[[JobSeen], None]) -> JobSeen:
-        """Waits for a job's end; tells `changed` at every look. Raises as `look`."""
+        """Waits for a job's end; tells `changed` at every look. Raises as `look`.
+
+        The network of the machine that waits may be away for a while.
+        """
         unanswered = 0
         while True:
             try:
                 seen = self.look(job_id)
                 unanswered = 0
-            except Transient:
+            except (Transient, EnvironmentMismatch) as error:
                 unanswered += 1
-                if unanswered >= _POLLS_WITHOUT_ANSWER:
+                if unanswered >= _POLLS_WITHOUT_ANSWER or not _may_pass(error):
                     raise
                 time.sleep(poll_seconds)
                 continue
@@ -166,6 +181,14 @@ def _task(detail: Any) -> TaskSeen:
     if detail.start_time and detail.end_time:
         seconds = (detail.end_time - detail.start_time).total_seconds()
     return TaskSeen(detail.task_name, detail.state.name, seconds, detail.error.message)
+
+
+def _may_pass(error: AssayError) -> bool:
+    """Whether a look may succeed later: Vertex has a job, so its address is not a wrong one."""
+    from google.api_core.exceptions import RetryError, ServiceUnavailable, TooManyRequests
+
+    passing = (RetryError, ServiceUnavailable, TooManyRequests)
+    return isinstance(error, Transient) or isinstance(error.__cause__, passing)
 
 
 # As gRPC's two resolvers put it.
