@@ -5,16 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
+from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
 from tests.conformance import pipeline
 from tests.conformance.lineage import lineage
 from tests.conformance.pipeline import NODES
 from tfx_pipeline.config import PipelineConfig
-from tfx_pipeline.errors import Busy, ConfigError
+from tfx_pipeline.errors import Busy, ConfigError, Transient
 from tfx_pipeline.report import record as records
 from tfx_pipeline.report.record import RunRecord
 from tfx_pipeline.runners import lone_node, mlmd
@@ -61,6 +63,7 @@ def test_a_failed_node_can_be_run_again(compiled: Compiled, config: PipelineConf
     outcome, record = run_lone_node(compiled, "A", "r")
     assert outcome.error is not None
     assert "told to raise" in outcome.error.headline
+    assert "go on with `assay run-node` again" in record.nodes["A"].error
     assert (record.state, record.exit_code) == ("failed", 6)
     (config.folder / "A").unlink()
     record = run(compiled, "A")
@@ -157,6 +160,21 @@ def test_a_database_that_another_process_holds(
         assert "postgresql" in outcome.error.hint
         other.kill()
     run(compiled, "Source")
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {"postgresql": {"host": "127.0.0.1", "port": "1", "user": "u", "dbname": "mlmd"}},
+        {"mysql": {"host": "127.0.0.1", "port": 1, "user": "u", "database": "mlmd"}},
+    ],
+)
+def test_a_server_that_is_not_there_is_told(server: dict[str, Any]) -> None:
+    [backend] = server
+    handle = mlmd.SerializedMetadata(metadata_store_pb2.ConnectionConfig(**server))
+    said = f"{backend} at 127.0.0.1:1 does not let user 'u' into database 'mlmd'"
+    with pytest.raises(Transient, match=said), handle:
+        pass
 
 
 def test_whoever_is_connected_to_sqlite_holds_its_lock(tmp_path: Path) -> None:

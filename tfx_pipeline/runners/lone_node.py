@@ -30,6 +30,7 @@ from trainer import progress
 
 _LOCK_FILE = ".record.lock"
 _PATIENCE_S = 60.0  # Whoever holds the record reads and writes one small file.
+_GO_ON = "`assay run --resume`", "`assay run-node` again"
 _GOOD_ENDS = {State.COMPLETE, State.CACHED, State.REUSED, State.SKIPPED}
 
 
@@ -94,6 +95,9 @@ def run_lone_node(
         record.nodes[node_id] = before.model_copy(update={"state": State.RUNNING, "tries": tries})
     with progress.listen(listen):
         outcome = replace(run_node(ir, node_id, operators), tries=tries)
+    if outcome.error is not None:
+        # Raised far from here, for those who type `assay run`.
+        outcome.error.hint = outcome.error.hint.replace(*_GO_ON)
     with _record(compiled, ir, run_id, runner) as record:
         record_outcome(record, outcome, latest[0] if latest else None)
     return outcome, record

@@ -22,7 +22,7 @@ from tfx.types import Artifact
 from tfx.types.artifact_utils import deserialize_artifact
 
 from tfx_pipeline.config.pipeline import PipelineConfig
-from tfx_pipeline.errors import Busy, EnvironmentMismatch
+from tfx_pipeline.errors import Busy, EnvironmentMismatch, Transient
 from tfx_pipeline.runners import backslashes
 
 Execution = metadata_store_pb2.Execution
@@ -48,8 +48,8 @@ class SerializedMetadata(metadata.Metadata):
             if lock is not None:
                 _acquire(lock)
             try:
-                connected = super().__enter__()
-                if self._is_postgresql():
+                connected = self._connected()
+                if self._backend() == "postgresql":
                     backslashes.guard(self._store)
                 return connected
             except BaseException:
@@ -69,20 +69,29 @@ class SerializedMetadata(metadata.Metadata):
                 lock.release()
             _ONE_AT_A_TIME.release()
 
-    def _is_postgresql(self) -> bool:
+    def _connected(self) -> metadata.Metadata:
+        try:
+            return super().__enter__()
+        except (RuntimeError, errors.StatusError) as error:
+            backend = self._backend()
+            if backend not in DEFAULT_PORTS:
+                raise
+            server = getattr(self._connection_config, backend)
+            database = server.dbname if backend == "postgresql" else server.database
+            place = f"{server.host}:{server.port}"
+            raise Transient(
+                _refused(backend, place, server.user, database), where="run.metadata", hint=_REFUSED
+            ) from error
+
+    def _backend(self) -> str:
         connection = self._connection_config
         is_config = isinstance(connection, metadata_store_pb2.ConnectionConfig)
-        return is_config and connection.HasField("postgresql")
+        return str(connection.WhichOneof("config")) if is_config else ""
 
     def _file_lock(self) -> filelock.BaseFileLock | None:
-        connection = self._connection_config
-        if not isinstance(connection, metadata_store_pb2.ConnectionConfig):
+        if self._backend() != "sqlite":
             return None
-        return (
-            database_lock(Path(connection.sqlite.filename_uri))
-            if connection.HasField("sqlite")
-            else None
-        )
+        return database_lock(Path(self._connection_config.sqlite.filename_uri))
 
 
 @functools.cache  # A lock that nobody refers to any more would be released.
@@ -212,14 +221,22 @@ def check_connection(config: PipelineConfig) -> None:
     try:
         metadata_store.MetadataStore(connection_config(config))
     except (RuntimeError, errors.StatusError) as error:
-        port = settings.port or DEFAULT_PORTS[settings.backend]
+        place = f"{settings.host}:{settings.port or DEFAULT_PORTS[settings.backend]}"
         raise EnvironmentMismatch(
-            f"{settings.backend} at {settings.host}:{port} does not let user {settings.user!r} "
-            f"into database {settings.database!r}",
+            _refused(settings.backend, place, settings.user, settings.database),
             where="run.metadata",
-            hint="Is it running, does the database exist, and is the password in "
-            f"{settings.password_env} right? The log has its answer.",
+            hint=_REFUSED,
         ) from error
+
+
+def _refused(backend: str, place: str, user: str, database: str) -> str:
+    return f"{backend} at {place} does not let user {user!r} into database {database!r}"
+
+
+_REFUSED = (
+    "Is it running, does the database exist, and is the password in the variable that "
+    "run.metadata.password_env names right? The log has its answer."
+)
 
 
 def executions(
