@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from tfx_pipeline.errors import AssayError
-from tfx_pipeline.runners.beam import jars
+from tfx_pipeline.runners.beam import assembled, jars
 
 FOLDER = Path(".tools/beam")
 # name: (requirement, its sha256, the folder of it that is kept)
@@ -42,7 +42,7 @@ def main() -> int:
         return 0
     os.environ["ASSAY_JARS"] = str(FOLDER / "jars")
     missing = [name for name in DISTRIBUTIONS if not (FOLDER / name / "complete").exists()]
-    servers = [e for e in (("flink", "1.20"), ("spark", "3")) if jars.find(*e) is None]
+    servers = [e for e in (("flink", "1.20"), ("spark", "3")) if not have(*e)]
     if not missing and not servers:
         return 0
     print("beam-jars: fetching Flink, Spark and Beam's job servers (about 900 MB, once)")
@@ -56,6 +56,12 @@ def main() -> int:
     except (AssayError, subprocess.CalledProcessError, OSError, tarfile.TarError) as error:
         print(f"beam-jars: {error}\n  The tests that need them will be skipped.")
     return 0
+
+
+def have(engine: str, version: str) -> bool:
+    """Whether the pinned job server is there. Asks no Beam, whose import takes seconds."""
+    recipe = assembled.recipe(engine, version)
+    return recipe is None or jars.sidecar(FOLDER / "jars" / recipe.file).exists()
 
 
 def distribution(name: str) -> None:
