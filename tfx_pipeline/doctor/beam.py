@@ -21,7 +21,7 @@ from tfx_pipeline.runners.beam import hosts, jars, matrix
 _TIMEOUT_S = 10
 _PROBE_TIMEOUT_S = 240
 _GB = 1e9
-# Peak memory of FnApiRunner for each byte of CSV, and what the process needs before it has read any.
+# Peak memory of FnApiRunner for each byte of CSV, and what the process needs before it reads any.
 # benchmarks/beam_runners.py measured 7 between 3 MB and 27 MB; the rest is for wider rows.
 LOCAL_MEMORY_PER_BYTE = 12.0
 LOCAL_MEMORY_BASE = 1.5e9
@@ -100,7 +100,7 @@ def _flink(beam: BeamConfig) -> Finding:
             "cluster",
             "fail",
             f"{url} does not answer as a Flink job manager: {error}",
-            "Start the cluster, or mend run.beam.master: it is the REST address, usually port 8081.",
+            "Start the cluster, or mend run.beam.master: the REST address, usually port 8081.",
         )
     if version_pair(version) != version_pair(beam.flink_version):
         return Finding(
