@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import typer
 
+from tfx_pipeline.cli.run_node import SKIPPED_EXIT_CODE
 from tfx_pipeline.config import load_config
 from tfx_pipeline.errors import EnvironmentMismatch, NodeFailed
 from tfx_pipeline.runners import workers
@@ -88,3 +93,41 @@ def test_a_worker_ends_with_a_chief_that_failed_or_had_nothing_to_train(
         pass
     monkeypatch.setenv("TF_CONFIG", worker)
     workers.follow(read(compiled), "A", "run")
+    monkeypatch.setenv("TF_CONFIG", chief)
+    with pytest.raises(typer.Exit), workers.leading(compiled, "A", "run"):
+        raise typer.Exit(SKIPPED_EXIT_CODE)
+    monkeypatch.setenv("TF_CONFIG", worker)
+    workers.follow(read(compiled), "A", "run")
+
+
+def test_a_failure_of_an_earlier_start_is_not_taken_for_this_one(
+    compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that starts before the chief, on machines where training has failed before."""
+    worker = os.environ["TF_CONFIG"]
+    monkeypatch.setenv("TF_CONFIG", tf_config("chief", 0, json.loads(worker)["cluster"]))
+    with pytest.raises(KeyError), workers.leading(compiled, "A", "run"):
+        raise KeyError("x")
+    follower = subprocess.Popen(
+        [sys.executable, "-c", FOLLOW, str(compiled)],
+        env={**os.environ, "TF_CONFIG": worker}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == "waits\n"
+    time.sleep(1)
+    with workers.leading(compiled, "A", "run"):
+        pass
+    assert follower.wait(30) == 0
+
+
+FOLLOW = """
+import sys
+from pathlib import Path
+from tfx_pipeline.runners import workers
+from tfx_pipeline.runners.compiled import read
+found = read(Path(sys.argv[1]))
+vertex = found.config.run.vertex.model_copy(update={"worker_wait_seconds": 30})
+found = type(found)(found.ir, found.config.with_run(vertex=vertex))
+print("waits", flush=True)
+workers.follow(found, "A", "run")
+"""

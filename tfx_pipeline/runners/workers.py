@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from tfx_pipeline.errors import EnvironmentMismatch, NodeFailed, storage_errors
 from tfx_pipeline.files import write_text
 
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
 _GRACE_S = 10.0
+_STALE_S = 60.0  # How much later than the others a chief starts that is started with them.
 # Model files are the chief's to write; checkpoints are every replica's, beside the chief's.
 _SHARED_OUTPUT = "model_run"
 
@@ -119,14 +122,17 @@ def leading(ir_file: Path, node_id: str, run_id: str) -> Iterator[None]:
             file.unlink(missing_ok=True)
     try:
         yield
+    except typer.Exit:
+        _end(files, "")  # The node was skipped: there was nothing to train.
+        raise
     except BaseException as error:
-        # An exit with 0 is a node that was cached or skipped: there was nothing to train.
-        _end(files, "" if getattr(error, "exit_code", 1) == 0 else type(error).__name__)
+        _end(files, type(error).__name__)
         raise
     _end(files, "")
 
 
 def _end(files: _Files, error: str) -> None:
+    files.invocation.unlink(missing_ok=True)  # Nobody who comes later is to run it.
     write_text(files.ended, json.dumps({"error": error}))
 
 
@@ -205,16 +211,20 @@ def _files(root: Path, node_id: str, run_id: str, found: Cluster) -> _Files:
 
 def _await(files: _Files, bound_s: float) -> str | None:
     """The chief's invocation, or None where it ended without running the executor."""
-    deadline = time.monotonic() + bound_s
+    started = time.monotonic()
+    before = _error(files)
     while True:
-        if files.invocation.exists():
-            return files.invocation.read_text(encoding="utf-8")
-        if files.ended.exists():
-            error = json.loads(files.ended.read_text(encoding="utf-8"))["error"]
-            if not error:
+        waited = time.monotonic() - started
+        error = _error(files)
+        # A failure that was here before us may be of an earlier start: a chief removes it.
+        if not error or error != before or waited > min(bound_s, _STALE_S):
+            if error:
+                raise NodeFailed(f"the chief failed: {error}", hint="Its own log has the reason.")
+            if files.invocation.exists():
+                return files.invocation.read_text(encoding="utf-8")
+            if error is not None:
                 return None
-            raise NodeFailed(f"the chief failed: {error}", hint="Its own log has the reason.")
-        if time.monotonic() > deadline:
+        if waited > bound_s:
             raise NodeFailed(
                 f"the chief did not start to train within {bound_s:g} s",
                 where=str(files.invocation),
@@ -223,11 +233,18 @@ def _await(files: _Files, bound_s: float) -> str | None:
         time.sleep(_POLL_S)
 
 
+def _error(files: _Files) -> str | None:
+    """What the chief failed by; "" where it ended well, None where it has not ended."""
+    try:
+        return str(json.loads(files.ended.read_text(encoding="utf-8"))["error"])
+    except FileNotFoundError:
+        return None
+
+
 def _leave_with_chief(files: _Files) -> None:
     """Ends this process once the chief has failed: TensorFlow would wait for it to come back."""
-    while not files.ended.exists():
+    while (error := _error(files)) is None:
         time.sleep(_POLL_S)
-    error = json.loads(files.ended.read_text(encoding="utf-8"))["error"]
     if error:
         log.error("the chief failed: %s", error)
         time.sleep(_GRACE_S)  # Its own error, where TensorFlow tells it here, says more.
