@@ -63,9 +63,9 @@ def test_installs_the_lock_as_make_setup_does_and_runs_as_nobody_in_particular(
 
 def test_leaves_out_runs_data_caches_and_itself(tmp_path: Path) -> None:
     folder = tmp_path / "project"
-    text = YAML.replace("/gcs/bucket/data/trips-*.csv", "trips.csv").replace("/gcs/bucket/", "")
+    text = YAML.replace("/gcs/bucket/data/trips-*.csv", "trips-*.csv").replace("/gcs/bucket/", "")
     config = make_project(folder, text)
-    for path in ("runs/1/run.json", ".git/config", "__pycache__/own.pyc", "trips.csv", ".env"):
+    for path in ("runs/1/run.json", ".git/config", "__pycache__/own.pyc", "trips-1.csv", ".env"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).touch()
     (folder / "more").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.metadata
 import re
 import shutil
@@ -116,7 +117,11 @@ def _left_out(config: PipelineConfig, context: Path) -> Callable[[str, list[str]
     caches, and the context itself."""
     elsewhere = {config.folder / config.run.root, context}
     patterns = [re.compile(r"\..*"), re.compile(r"__pycache__"), re.compile(r".*\.pyc")]
-    data = {(config.folder / path).resolve() for path in config.data.path}
+    data = {
+        Path(found).resolve()
+        for path in config.data.path
+        for found in glob.glob(str(config.folder / path), recursive=True)
+    }
 
     def left_out(folder: str, names: list[str]) -> set[str]:
         paths = {name: Path(folder, name).resolve() for name in names}
