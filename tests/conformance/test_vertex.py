@@ -89,7 +89,7 @@ class TestVertex(Conformance):
         ):
             environment.setenv(MOUNT_ENV, str(mount))
             environment.setenv("ASSAY_METADATA_PASSWORD", PASSWORD)
-            # No secret is read where the variable is set: tests/vertex/test_secret.py reads one.
+            # No secret is read where the variable is set: tests/vertex/test_task.py reads one.
             type(self).extra_yaml = (
                 YAML.format(backend="postgresql", port=port)
                 + VERTEX_YAML

@@ -158,6 +158,8 @@ def test_a_database_that_another_process_holds(
         outcome, _ = run_lone_node(compiled, "Source", "r")
         assert isinstance(outcome.error, Busy)
         assert "postgresql" in outcome.error.hint
+        with pytest.raises(Busy):
+            run_lone_node(compiled, "Source", "r", execute=False)
         other.kill()
     run(compiled, "Source")
 

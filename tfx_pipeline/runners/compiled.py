@@ -1,8 +1,8 @@
 """The file that `assay compile` writes: a pipeline's IR, and the config that it was made of.
 
 Every runner but the local one starts from it. It holds no secret: a metadata server's password is
-named by its environment variable. Nothing in it changes when the same config is compiled twice, so
-it can be kept in git beside the config.
+named by its environment variable. Nothing in it changes when the same config is compiled twice at
+the same commit, which it names.
 """
 
 from __future__ import annotations

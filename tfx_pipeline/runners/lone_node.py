@@ -68,12 +68,14 @@ def run_lone_node(
         ConfigError: There is no such node, or nodes before it have not ended well in this run.
         EnvironmentMismatch: The metadata server's password is not in the environment.
         StorageError: `run.root` cannot be written.
-        Busy: Another process holds the run's record.
+        Busy: Another process holds the run's record; or, if `execute` is false, the database.
     """
     ir = _of_run(compiled, run_id)
     lost = _check_upstream(compiled, ir, node_id, run_id)
     if not execute:
         outcome = run_node(ir, node_id, dict.fromkeys(DEFAULT_EXECUTOR_OPERATORS, _never))
+        if isinstance(outcome.error, Busy):
+            raise outcome.error  # It has waited once.
         if outcome.error is not None:
             raise NotCached from outcome.error
         with _record(compiled, ir, run_id, runner) as record:
