@@ -33,6 +33,13 @@ def test_runs_are_found_by_the_start_of_their_id_and_as_latest(tmp_path: Path) -
         records.load(tmp_path, "2027")
 
 
+def test_a_whole_id_is_no_start_of_another(tmp_path: Path) -> None:
+    """Who starts nodes by commands names runs as they like."""
+    for run_id in ("run-1", "run-10"):
+        make(tmp_path, run_id)
+    assert records.load(tmp_path, "run-1").run_id == "run-1"
+
+
 def test_no_run_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="assay run"):
         records.load(tmp_path, "latest")

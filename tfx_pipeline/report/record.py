@@ -137,6 +137,8 @@ def load(root: Path, run_id: str) -> RunRecord:
     if not found:
         raise ConfigError("no run yet", where=str(root), hint="Start one with `assay run`.")
     matching = found[-1:] if run_id == "latest" else [r for r in found if r.startswith(run_id)]
+    if run_id in found:  # `run-1`, beside `run-10`.
+        matching = [run_id]
     if len(matching) != 1:
         what = "no run" if not matching else f"{len(matching)} runs"
         raise ConfigError(
