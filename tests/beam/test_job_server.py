@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -45,6 +46,22 @@ def test_threads_share_one_and_a_dead_one_is_replaced() -> None:
     finally:
         server.stop()
     wait_for_true(lambda: set(javas(me)) <= before, 10)
+
+
+def test_a_port_that_another_took_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        ports = iter([taken, runner._free_port()])
+        monkeypatch.setattr(runner, "_free_port", lambda: next(ports))
+        server = runner.SharedJobServer(COMMAND, 0, "")
+        try:
+            server.start()
+        finally:
+            server.stop()
+        with pytest.raises(EnvironmentMismatch, match="in use"):
+            runner.SharedJobServer(COMMAND, taken, "").start()
 
 
 def test_it_ends_when_its_process_is_killed(tmp_path: Path) -> None:

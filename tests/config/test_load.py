@@ -167,6 +167,13 @@ def test_odd_yaml_is_told_with_its_line(added: str, says: str, line: int | None)
     assert says in text
 
 
+def test_a_root_in_a_bucket_is_refused() -> None:
+    """It would become a folder named `gs:`, which no other machine sees."""
+    text = problem(GOOD + "run: {root: gs://bucket/runs}\n")
+    assert "gs://bucket/runs is an address" in text
+    assert text.startswith("p.yaml:10: ")
+
+
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="assay init"):
         load_config(tmp_path / "none.yaml")

@@ -19,7 +19,7 @@ from tfx_pipeline.runners.compiled import compile_config, write_to
 
 __all__ = ["reference"]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Commands(Runner):

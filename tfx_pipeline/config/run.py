@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tfx_pipeline.config.airflow import AirflowConfig
 from tfx_pipeline.config.beam import BeamConfig
@@ -54,6 +54,16 @@ class RunConfig(Section):
     airflow: AirflowConfig = Field(
         AirflowConfig(), description="The DAG that `assay compile --to airflow` writes."
     )
+
+    @field_validator("root")
+    @classmethod
+    def _a_path(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError(
+                f"{value} is an address; expected a folder's path. Mount the bucket, and give the "
+                "path that it has then (`/gcs/BUCKET/runs` on Vertex)"
+            )
+        return value
 
 
 class ServeConfig(Section):

@@ -114,8 +114,12 @@ def leading(ir_file: Path, node_id: str, run_id: str) -> Iterator[None]:
     if found is None:
         yield
         return
-    content = json.loads(ir_file.read_text(encoding="utf-8"))
-    root = Path(content["folder"]) / content["config"]["run"]["root"]
+    try:
+        content = json.loads(ir_file.read_text(encoding="utf-8"))
+        root = Path(content["folder"]) / content["config"]["run"]["root"]
+    except (OSError, ValueError, KeyError, TypeError):
+        yield  # Reading it as a whole says what is wrong.
+        return
     files = _files(root, node_id, run_id, found)
     with storage_errors(str(files.folder)):
         for file in (files.ended, files.invocation):  # Of a start before this one.

@@ -36,6 +36,7 @@ from tfx_pipeline.runners.beam import jars
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
+_PORTS_TRIED = 3
 # Ends the server when our end of the pipe closes, however this process ends (kill -9 as well), and
 # removes the temporary folder, whose name is $0.
 _ENDS_WITH_US = """
@@ -82,7 +83,7 @@ class SharedJobServer(job_server.JobServer):  # type: ignore[misc]
                 log.warning("the job server ended with %s; starting another", self._process.poll())
                 self._stop()
             if self._process is None:
-                self._start()
+                self._start_on_a_port()
             return beam_job_api_pb2_grpc.JobServiceStub(self._channel)
 
     def stop(self) -> None:
@@ -90,8 +91,20 @@ class SharedJobServer(job_server.JobServer):  # type: ignore[misc]
         with self._lock:
             self._stop()
 
-    def _start(self) -> None:
-        port = self._port or _free_port()
+    def _start_on_a_port(self) -> None:
+        """A free port can be another's by the time that the server binds it: nodes of one run
+        start together."""
+        for _ in range(_PORTS_TRIED - 1):
+            try:
+                self._start(self._port or _free_port())
+                return
+            except EnvironmentMismatch as error:
+                if self._port or "in use" not in error.headline:
+                    raise
+                log.warning("%s; trying another port", error.headline)
+        self._start(self._port or _free_port())
+
+    def _start(self, port: int) -> None:
         if not self._artifacts_dir:
             self._temporary = tempfile.mkdtemp(prefix="assay-beam-artifacts-")
         filled = {"job_port": port, "artifacts_dir": self._artifacts_dir or self._temporary}
@@ -126,7 +139,7 @@ class SharedJobServer(job_server.JobServer):  # type: ignore[misc]
         while True:
             if process.poll() is not None:
                 time.sleep(0.2)  # Its last lines are on their way.
-                said = "; ".join(self._last_lines[-3:])
+                said = _cause(self._last_lines)
                 self._stop()
                 raise EnvironmentMismatch(
                     f"Beam's job server ended with {process.poll()} at its start: {said}"[:600],
@@ -163,6 +176,12 @@ class SharedJobServer(job_server.JobServer):  # type: ignore[misc]
             process.wait()
         self._temporary = ""
         atexit.unregister(self.stop)
+
+
+def _cause(lines: Sequence[str]) -> str:
+    """What of a server's last words says most: Java's is a stack with the reason in the middle."""
+    taken = [line.strip() for line in lines if "in use" in line]
+    return "; ".join(taken[-1:] or lines[-3:])
 
 
 _SERVERS: dict[tuple[str, ...], SharedJobServer] = {}

@@ -46,7 +46,9 @@ def execute(
     strategy.configure_devices(config.train)
     mlmd.check_connection(config)
     if config.run.metadata.backend == "sqlite":
-        repair(mlmd.sqlite_path(config))
+        database = mlmd.sqlite_path(config)
+        with mlmd.database_lock(database):  # `run-node` processes may be at work on it.
+            repair(database)
     ir = ir_lib.compile_pipeline(create(config), record.run_id)
     if options.resume is not None:
         _refuse_changed_code(ir, config)
