@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from tfx_pipeline.cli.run import ConfigPath
 
 if TYPE_CHECKING:
+    from tfx_pipeline.config.pipeline import PipelineConfig
     from tfx_pipeline.runners.compiled import Compiled
 
 
@@ -37,41 +39,74 @@ def compile_(
     """Write the pipeline for Airflow, Vertex AI and Kubeflow, or any runner of commands."""
     from tfx_pipeline.cli import hints
     from tfx_pipeline.config import load_config
-    from tfx_pipeline.lint import lint
     from tfx_pipeline.runners.calm import calm_terminal
+    from tfx_pipeline.runners.compiled import compile_config
 
     pipeline = load_config(config)
     with calm_terminal(Path(os.devnull)):  # TFX's import is not silent.
-        if to == Target.VERTEX:
-            from tfx_pipeline.runners.vertex.compile import checked as checked_for_vertex
-
-            pipeline = checked_for_vertex(pipeline)
-        elif to == Target.AIRFLOW:
-            from tfx_pipeline.runners.airflow.compile import checked as checked_for_airflow
-
-            pipeline = checked_for_airflow(pipeline)
-        else:
-            lint(pipeline)
-        from tfx_pipeline.runners.compiled import compile_config
-
-        compiled = compile_config(pipeline)
-        written = _writer(to)(compiled, output)
+        way = _way(to)
+        compiled = compile_config(way.check(pipeline))
+        written = way.write(compiled, output)
     console = Console(highlight=False)
     for path in written:
         console.print(f"  {hints.shown(path)}", soft_wrap=True)
+    console.print(f"Next: {way.then(compiled, written)}", soft_wrap=True)
 
 
-def _writer(to: Target) -> Callable[[Compiled, Path], list[Path]]:
+@dataclass(frozen=True)
+class _Way:
+    """What compiling for a target takes.
+
+    Attributes:
+        check: Raises where the config cannot run there; the config as the nodes will have it.
+        write: Writes the files into a folder.
+        then: What to do with them, in one line.
+    """
+
+    check: Callable[[PipelineConfig], PipelineConfig]
+    write: Callable[[Compiled, Path], list[Path]]
+    then: Callable[[Compiled, list[Path]], str]
+
+
+def _way(to: Target) -> _Way:
     match to:
         case Target.AIRFLOW:
-            from tfx_pipeline.runners.airflow.compile import write_dag
+            from tfx_pipeline.runners.airflow import compile as airflow
 
-            return write_dag
+            return _Way(airflow.checked, airflow.write_dag, _then_airflow)
         case Target.VERTEX:
-            from tfx_pipeline.runners.vertex.compile import write_spec
+            from tfx_pipeline.runners.vertex import compile as vertex
 
-            return write_spec
+            return _Way(vertex.checked, vertex.write_spec, _then_vertex)
         case Target.IR:
-            from tfx_pipeline.runners.compiled import write_to
+            from tfx_pipeline.runners import compiled
 
-            return write_to
+            return _Way(_checked, compiled.write_to, _then_ir)
+
+
+def _checked(config: PipelineConfig) -> PipelineConfig:
+    from tfx_pipeline.lint import lint
+
+    lint(config)
+    return config
+
+
+def _then_airflow(compiled: Compiled, _: list[Path]) -> str:
+    dag_id = compiled.config.run.airflow.dag_id or compiled.config.name
+    return f"put both where Airflow reads DAGs, then [bold]airflow dags unpause {dag_id}[/]"
+
+
+def _then_vertex(compiled: Compiled, written: list[Path]) -> str:
+    from tfx_pipeline.cli import hints
+
+    if compiled.config.run.vertex.kubeflow is not None:
+        return "upload the YAML to Kubeflow Pipelines; docs/vertex.md has the commands"
+    [job] = [path for path in written if path.name.endswith(".vertex.json")]
+    return f"[bold]assay submit {hints.shown(job)}[/]"
+
+
+def _then_ir(compiled: Compiled, written: list[Path]) -> str:
+    from tfx_pipeline.cli import hints
+
+    first = compiled.ir.nodes[0].pipeline_node.node_info.id
+    return f"[bold]assay run-node {hints.shown(written[0])} --node {first} --run-id NAME[/]"
