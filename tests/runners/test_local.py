@@ -277,7 +277,7 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing_running(
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    process.wait(15)
+    process.wait(45)  # Well before the node would end; a busy machine takes its time.
     record = records.load(config.root, "latest")
     assert record.state == "interrupted"
     assert record.exit_code == 130
