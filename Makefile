@@ -54,7 +54,7 @@ airflow: $(AIRFLOWS) ## make .venv-airflow3 and .venv-airflow2, for the tests of
 run: setup ## the main job: raw taxi data to a model that answers requests
 	@$(BIN)/assay demo
 
-test: setup airflow kfp beam-jars lint ## lint, then every test (25 minutes on 2 busy cores)
+test: setup airflow kfp beam-jars lint ## lint, then every test (half an hour on 2 cores)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 test-fast: setup ## the quick tests (under 3 minutes)
