@@ -127,6 +127,7 @@ class Transient(AssayError):
 
 
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as a shell reports it.
+SKIPPED_EXIT_CODE = 99  # Of `assay run-node`, behind a gate that refused: Airflow's own choice.
 
 _STORAGE_ERRNOS = {
     errno.ENOSPC: ("the disk is full", "Free some space, then go on with `assay run --resume`."),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-# A third of the time that `import tfx.v1` takes, for clients of Vertex that Assay does not use.
+# A quarter of the time that `import tfx.v1` takes, for clients of Vertex that Assay does not use.
 PUT_OFF = ("tfx.v1.extensions.google_cloud_ai_platform",)
 
 

@@ -112,11 +112,6 @@ class Conformance:
     extra_yaml = ""
 
     @pytest.fixture(scope="class")
-    def runner(self) -> Runner:
-        """The runner under test."""
-        raise NotImplementedError
-
-    @pytest.fixture(scope="class")
     def story(self, runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Story:
         config = make_config(tmp_path_factory.mktemp("story"), self.extra_yaml)
         folder, tries = config.folder, []

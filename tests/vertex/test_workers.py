@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from tfx_pipeline.cli.run_node import SKIPPED_EXIT_CODE
 from tfx_pipeline.config import load_config
-from tfx_pipeline.errors import EnvironmentMismatch, NodeFailed
+from tfx_pipeline.errors import SKIPPED_EXIT_CODE, EnvironmentMismatch, NodeFailed
 from tfx_pipeline.runners import workers
 from tfx_pipeline.runners.compiled import compile_config, read, write_to
 

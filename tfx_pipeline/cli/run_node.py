@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from tfx_pipeline.errors import AssayError
+from tfx_pipeline.errors import SKIPPED_EXIT_CODE, AssayError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tfx_pipeline.runners.node import Outcome
     from trainer import progress
 
-SKIPPED_EXIT_CODE = 99
 # Set for the process that takes this one's place, with the real TensorFlow.
 _EXECUTES = "ASSAY_RUN_NODE_EXECUTES"
 

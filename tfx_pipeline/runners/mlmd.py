@@ -5,9 +5,11 @@ The launcher can fail without raising, so a node's state is always read back fro
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,21 @@ class SerializedMetadata(metadata.Metadata):
 def database_lock(database: Path) -> filelock.BaseFileLock:
     """The lock that whoever opens an SQLite database holds; it ends with its process."""
     return filelock.FileLock(f"{database}.lock", thread_local=False)
+
+
+@contextlib.contextmanager
+def holding(database: Path) -> Iterator[None]:
+    """Keeps other processes from an SQLite database.
+
+    Raises:
+        Busy: Another process has held it for long.
+    """
+    lock = database_lock(database)
+    _acquire(lock)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _acquire(lock: filelock.BaseFileLock) -> None:

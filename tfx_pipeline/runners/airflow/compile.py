@@ -13,7 +13,13 @@ import jinja2
 
 from tfx_pipeline.config.airflow import AirflowConfig, AirflowNode
 from tfx_pipeline.config.pipeline import PipelineConfig
-from tfx_pipeline.errors import ConfigError, DataError, EnvironmentMismatch, GateRefused
+from tfx_pipeline.errors import (
+    SKIPPED_EXIT_CODE,
+    ConfigError,
+    DataError,
+    EnvironmentMismatch,
+    GateRefused,
+)
 from tfx_pipeline.files import write_text
 from tfx_pipeline.lint import OF_THE_DATA, lint
 from tfx_pipeline.runners import compiled as compiled_lib
@@ -22,7 +28,6 @@ from tfx_pipeline.runners.airflow import containers
 from tfx_pipeline.runners.airflow.python_text import Call, python_text
 from tfx_pipeline.runners.compiled import Compiled
 
-SKIPPED_EXIT_CODE = 99  # Of `assay run-node`; Airflow's own choice for "skip this task".
 _USAGE_EXIT_CODE = 2
 # Exit codes that are the same however often a node is tried.
 FINAL_EXIT_CODES = sorted(

@@ -78,20 +78,22 @@ def _spark(beam: BeamConfig) -> Iterator[str]:
 
 def _job_server(beam: BeamConfig, engine: str) -> Iterator[str]:
     server = beam.job_server
-    if server.endpoint:
-        yield f"--job_endpoint={server.endpoint}"
-    if server.artifact_endpoint:
-        yield f"--artifact_endpoint={server.artifact_endpoint}"
-    if server.jar:
-        yield f"--{engine}_job_server_jar={server.jar}"
-    if server.java != "java":
-        yield f"--job_server_java_launcher={server.java}"
-    if server.artifacts_dir:
-        yield f"--artifacts_dir={server.artifacts_dir}"
-    if server.job_port:
-        yield f"--job_port={server.job_port}"
-    if server.artifact_port:
-        yield f"--artifact_port={server.artifact_port}"
+    yield from _given(
+        {
+            "job_endpoint": server.endpoint,
+            "artifact_endpoint": server.artifact_endpoint,
+            f"{engine}_job_server_jar": server.jar,
+            "job_server_java_launcher": server.java if server.java != "java" else "",
+            "artifacts_dir": server.artifacts_dir,
+            "job_port": server.job_port,
+            "artifact_port": server.artifact_port,
+        }
+    )
+
+
+def _given(options: dict[str, str | int | None]) -> Iterator[str]:
+    """Those options that the config sets."""
+    return (f"--{name}={value}" for name, value in options.items() if value)
 
 
 def _environment(beam: BeamConfig) -> Iterator[str]:
@@ -131,9 +133,10 @@ def _dataflow(beam: BeamConfig) -> Iterator[str]:
     yield f"--region={cloud.region}"
     yield f"--temp_location={cloud.temp_location}"
     yield f"--staging_location={cloud.staging_location or cloud.temp_location}"
-    if cloud.service_account:
-        yield f"--service_account_email={cloud.service_account}"
-    if cloud.machine_type:
-        yield f"--worker_machine_type={cloud.machine_type}"
-    if cloud.max_workers:
-        yield f"--max_num_workers={cloud.max_workers}"
+    yield from _given(
+        {
+            "service_account_email": cloud.service_account,
+            "worker_machine_type": cloud.machine_type,
+            "max_num_workers": cloud.max_workers,
+        }
+    )

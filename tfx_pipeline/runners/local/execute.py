@@ -47,7 +47,7 @@ def execute(
     mlmd.check_connection(config)
     if config.run.metadata.backend == "sqlite":
         database = mlmd.sqlite_path(config)
-        with mlmd.database_lock(database):  # `run-node` processes may be at work on it.
+        with mlmd.holding(database):  # `run-node` processes may be at work on it.
             repair(database)
     ir = ir_lib.compile_pipeline(create(config), record.run_id)
     if options.resume is not None:
