@@ -25,7 +25,6 @@ from tfx_pipeline.config.airflow import (
 )
 from tfx_pipeline.errors import SKIPPED_EXIT_CODE, ConfigError, Transient
 from tfx_pipeline.runners import compiled as compiled_lib
-from tfx_pipeline.runners.airflow import compile as airflow_compile
 from tfx_pipeline.runners.airflow.compile import checked, deployed, write_dag
 
 WAYS = sorted(CONTAINERS)
