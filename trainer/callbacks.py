@@ -1,4 +1,4 @@
-"""What happens beside the steps: progress, NaN watch, early stopping, checkpoints, logs."""
+"""What happens beside the steps: progress, NaN watch, early stopping, checkpoints."""
 
 from __future__ import annotations
 
@@ -109,23 +109,3 @@ class KeepState(tf_keras.callbacks.Callback):
             return
         state.waited_epochs.assign_add(1)
         state.stopped.assign(int(state.waited_epochs.numpy()) >= stopping.patience_epochs)
-
-
-class TensorBoardScalars(tf_keras.callbacks.Callback):
-    """Writes an epoch's scalars for TensorBoard, at the global step.
-
-    Keras's own callback also writes the graph and sets up a profiler, which costs more than the
-    epoch of a small model.
-    """
-
-    def __init__(self, folder: str, train: TrainConfig) -> None:
-        super().__init__()
-        self._writer = tf.summary.create_file_writer(folder)
-        self._train = train
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        step = min((epoch + 1) * self._train.steps_per_epoch, self._train.steps)
-        with self._writer.as_default():
-            for name, value in (logs or {}).items():
-                tf.summary.scalar(f"epoch_{name}", float(value), step=step)
-        self._writer.flush()

@@ -1,4 +1,4 @@
-"""The `model` and `train` sections of `pipeline.yaml`. Pydantic only, no TensorFlow."""
+"""The `train` section of `pipeline.yaml`. Pydantic only, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,24 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from transform.config import Section
-
-
-class ModelConfig(Section):
-    """The network. `builder` replaces it whole with a function of the user's."""
-
-    family: Literal["dnn"] = Field("dnn", description="Model family (trainer/models).")
-    hidden_units: list[int] = Field(
-        [128, 64], min_length=1, description="Width of each hidden layer, in units."
-    )
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of units dropped in training.")
-    embedding_max_dim: int = Field(
-        16, ge=1, description="Longest embedding of a categorical feature, in floats."
-    )
-    builder: str | None = Field(
-        None,
-        description="Your own build_model(features, config): import path or file.py:function.",
-    )
+from trainer.models.config import ModelConfig as ModelConfig
+from transform.section import Section
 
 
 class EarlyStopping(Section):

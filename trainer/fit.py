@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tf_keras
 
-from trainer.callbacks import KeepState, TensorBoardScalars, Watch
+from trainer.callbacks import KeepState, Watch
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
 from trainer.input import Split, all_batches, train_batches
 from trainer.models.build import LabelScale
 from trainer.progress import Ended, Resumed, report
+from trainer.tensorboard import TensorBoardScalars
 
 if TYPE_CHECKING:
     import tensorflow as tf

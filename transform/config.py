@@ -9,9 +9,12 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from transform.date_format import pattern_of
+from transform.label_config import LabelConfig as LabelConfig
+from transform.section import FieldError as FieldError
+from transform.section import Section as Section
 
 # Names in the transformed examples. `LABEL` is what the trainer and TFMA read.
 LABEL = "label_xf"
@@ -20,23 +23,6 @@ LABEL = "label_xf"
 def feature_name(column: str, part: str = "") -> str:
     """The transformed feature made from a raw column (and one part of it)."""
     return f"{column}_{part}_xf" if part else f"{column}_xf"
-
-
-class FieldError(ValueError):
-    """Raise in a validator when the fault lies further down than the section it validates.
-
-    `path` leads from that section to the field, so that the message can name the field's line.
-    """
-
-    def __init__(self, message: str, *path: str | int) -> None:
-        super().__init__(message)
-        self.path = path
-
-
-class Section(BaseModel):
-    """A part of the config. Unknown keys are errors, values never change after they are read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NumericFeature(Section):
@@ -206,49 +192,6 @@ def _outputs(features: FeaturesConfig) -> Iterator[tuple[str, tuple[str | int, .
             yield source, (*path, "missing_indicator"), [feature_name(column, "missing")]
     for index, cross in enumerate(features.crosses):
         yield f"the cross of {cross.columns}", ("crosses", index), [feature_name(cross.name)]
-
-
-class LabelConfig(Section):
-    """What the model learns to predict."""
-
-    column: str = Field(description="The label's column.")
-    task: Literal["binary", "multiclass", "regression"] = Field(
-        "binary", description="Kind of label."
-    )
-    classes: list[str] = Field(
-        [],
-        description="The label's values; the position is the class's id. In a binary label the "
-        "second is the positive one. Empty with `above` and for regression.",
-    )
-    above: float | None = Field(
-        None, description="Binary label from a number: 1 where the column is above this."
-    )
-    of: str | None = Field(
-        None, description="With `above`: compare with `above` times this column's value."
-    )
-
-    @model_validator(mode="after")
-    def _classes_fit_the_task(self) -> LabelConfig:
-        if self.of is not None and self.above is None:
-            raise ValueError("`of` needs `above`: the label is 1 where column > above * of")
-        if self.above is not None and self.task != "binary":
-            raise ValueError("`above` makes a binary label; set `task: binary` or drop it")
-        if self.task == "regression" and self.classes:
-            raise ValueError("a regression label has no classes")
-        if self.task == "binary" and self.above is None and len(self.classes) != 2:
-            raise ValueError(
-                "a binary label needs two `classes`, the second the positive one, or `above`"
-            )
-        if self.task == "multiclass" and len(self.classes) < 2:
-            raise ValueError("a multiclass label needs its `classes`, at least two")
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("`classes` names a value twice")
-        return self
-
-    @property
-    def is_number(self) -> bool:
-        """Whether the raw label is stored as a float32; otherwise as the class's name."""
-        return self.task == "regression" or self.above is not None
 
 
 class TransformConfig(Section):

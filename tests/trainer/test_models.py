@@ -10,7 +10,7 @@ import pytest
 from tfx_pipeline.errors import ConfigError, NodeFailed
 from trainer.config import ModelConfig, TrainConfig
 from trainer.models.build import LabelScale, build
-from trainer.models.dnn import embedding_dim
+from trainer.models.encoders.tabular import embedding_dim
 from transform.config import LabelConfig
 from transform.layout import FeatureSpec
 

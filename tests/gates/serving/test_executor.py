@@ -27,8 +27,9 @@ GATES: dict[str, Any] = {
         "slices": [["my shop"]],
     },
     "slices": {"max_drop": 0.1},
-    # One block of a few requests on a busy machine: only what is broken is so many times slower.
-    "latency_p99_ms": {"max_ratio": 8.0},
+    # Blocks of a few requests: on a busy machine the float model's own p99 is tens of milliseconds,
+    # and what is broken must be over the bound all the same.
+    "latency_p99_ms": {"max_ratio": 3.0},
     "size_bytes": {"max_ratio": 1.5, "of": "disk"},
     "skew": {"tolerance": 1e-4},
 }
