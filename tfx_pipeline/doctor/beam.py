@@ -22,8 +22,8 @@ _TIMEOUT_S = 10
 _PROBE_TIMEOUT_S = 240
 _GB = 1e9
 # Peak memory of FnApiRunner for each byte of CSV, and what the process needs before it reads any.
-# benchmarks/beam_runners.py measured 7 between 3 MB and 27 MB; the rest is for wider rows.
-LOCAL_MEMORY_PER_BYTE = 12.0
+# benchmarks/beam_runners.py measured 1.5 at 136 MB; twice that, for rows that compress less well.
+LOCAL_MEMORY_PER_BYTE = 3.0
 LOCAL_MEMORY_BASE = 1.5e9
 
 
