@@ -34,8 +34,10 @@ PIPELINE = [
     "filelock>=3.12",
     "flatbuffers>=24",
     "matplotlib>=3.8,<4",
+    "scikit-learn>=1.5,<2",  # data sets of the templates
     "setuptools<81",  # tensorflow-hub, which TFX needs, imports pkg_resources.
 ]
+NOTEBOOKS = [*PIPELINE, "ipykernel>=6", "nbclient>=0.10", "nbformat>=5"]
 
 setup(
     name="tfx-assay",
@@ -74,9 +76,9 @@ setup(
         # A machine that submits to Vertex. Kubeflow's `kfp` slows every import of TFX down, so it
         # belongs in an environment of its own (requirements/kfp.txt, for tests).
         "vertex": [*PIPELINE, "google-cloud-aiplatform>=1.64,<2", "google-cloud-storage>=2.14,<4"],
-        "notebooks": [*PIPELINE, "ipykernel>=6", "nbclient>=0.10"],
+        "notebooks": NOTEBOOKS,
         "dev": [
-            *PIPELINE,
+            *NOTEBOOKS,
             "hypothesis>=6",
             "httpx>=0.27",
             "import-linter>=2",
@@ -88,7 +90,6 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",
             "ruff>=0.5",
-            "scikit-learn>=1.5,<2",
             "types-protobuf",
             "types-PyYAML",
         ],
