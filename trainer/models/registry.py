@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from trainer.config import ModelConfig
-from trainer.models import dnn
+from trainer.models import attention, dcn, dnn, linear, residual, wide_deep
 from transform.layout import FeatureSpec
 
 if TYPE_CHECKING:
@@ -37,4 +37,11 @@ class BuildConfig:
 
 BuildModel = Callable[[Sequence[FeatureSpec], BuildConfig], "tf_keras.Model"]
 
-FAMILIES: dict[str, BuildModel] = {"dnn": dnn.build_model}
+FAMILIES: dict[str, BuildModel] = {
+    "dnn": dnn.build_model,
+    "linear": linear.build_model,
+    "wide_deep": wide_deep.build_model,
+    "dcn": dcn.build_model,
+    "residual": residual.build_model,
+    "attention": attention.build_model,
+}
