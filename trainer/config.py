@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from trainer.losses_config import ClassWeights, FocalConfig
 from trainer.models.config import ModelConfig as ModelConfig
 from transform.section import Section
 
@@ -27,6 +28,25 @@ class TrainConfig(Section):
     batch_size: int = Field(128, ge=1, description="Global batch, in rows, over all replicas.")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate.")
     l2: float = Field(0.0, ge=0, description="L2 penalty on dense kernels.")
+    loss: Literal["auto", "focal"] = Field(
+        "auto",
+        description="`auto`: cross entropy, or squared error for a number. `focal`: rows that are "
+        "answered right count less (arXiv:1708.02002).",
+    )
+    focal: FocalConfig = Field(FocalConfig(), description="For `loss: focal`.")
+    class_weights: ClassWeights | None = Field(
+        None,
+        description="Weight of a row by its class: `balanced` (each class counts alike in all), or "
+        "{class: weight}, 1 where none is given; scaled to mean 1 over the training rows.",
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of a label that is spread over all classes."
+    )
+    calibrate: Literal["none", "temperature", "platt"] = Field(
+        "none",
+        description="Fit probabilities to the validation split: scale the logits, or scale and "
+        "shift those of a binary label. It costs nothing when serving.",
+    )
     early_stopping: EarlyStopping | None = Field(
         None, description="Stop early on the validation split; empty: train all steps."
     )

@@ -15,6 +15,7 @@ from trainer.callbacks import KeepState, Watch
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
 from trainer.input import Split, all_batches, train_batches
+from trainer.losses import make_loss
 from trainer.models.build import LabelScale
 from trainer.progress import Ended, Resumed, report
 from trainer.tensorboard import TensorBoardScalars
@@ -48,7 +49,7 @@ def compile_model(
     }
     model.compile(
         optimizer=tf_keras.optimizers.Adam(train.learning_rate),
-        loss=loss or losses[label.task],
+        loss=loss or make_loss(train, label, scale.class_weights),
         loss_weights=[scale.std**-2] if label.task == "regression" else None,
         steps_per_execution=min(_STEPS_PER_EXECUTION, train.steps_per_epoch),
     )

@@ -82,7 +82,7 @@ def run_fn(fn_args: FnArgs) -> None:
     import tensorflow_transform as tft
     import tf_keras
 
-    from trainer import export, fit, strategy
+    from trainer import calibrate, export, fit, losses, strategy
     from trainer.input import first_rows
     from trainer.models import build
     from transform.layout import layout
@@ -100,6 +100,8 @@ def run_fn(fn_args: FnArgs) -> None:
             features,
             tft_output.transformed_feature_spec(),
         )
+        losses.check(config.train, config.transform.label)
+        calibrate.check(config.train, config.transform.label, val_split)
         scale = label_scale(config, train_split)
     with _timed("build", seconds), scope.scope():
         tf_keras.utils.set_random_seed(config.train.seed)
@@ -116,6 +118,8 @@ def run_fn(fn_args: FnArgs) -> None:
         fit.fit(model, config.train, train_split, val_split, run_dir, _made_by(fn_args))
     if not chief:
         return
+    with _timed("calibrate", seconds):
+        calibrate.calibrate(model, config.train, config.transform.label, val_split)
     with _timed("export", seconds):
         export.save_keras(model, os.path.join(run_dir, "keras_model.h5"))
         export.export(model, tft_output, features, config.transform, fn_args.serving_model_dir)
@@ -184,11 +188,16 @@ def _is_gates(file: str) -> bool:
 
 
 def label_scale(config: TrainerConfig, split: Split) -> LabelScale:
-    """Mean and deviation of a regression label on the training rows; 0 and 1 for other tasks."""
+    """Mean and deviation of a regression label on the training rows, or weights of the classes."""
+    from trainer import losses
     from trainer.models.build import LabelScale
 
-    if config.transform.label.task != "regression":
-        return LabelScale()
+    label, weights = config.transform.label, config.train.class_weights
+    if label.task != "regression":
+        if weights is None:
+            return LabelScale()
+        counts = losses.class_counts(split, len(losses.class_names(label)))
+        return LabelScale(class_weights=losses.class_weights(weights, label, counts))
     from trainer.input import label_moments
 
     mean, std = label_moments(split)

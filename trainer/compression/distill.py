@@ -20,13 +20,15 @@ from trainer.compression.finetune import finetune
 from trainer.models.build import build
 
 if TYPE_CHECKING:
+    from trainer.config import ModelConfig
     from transform.config import LabelConfig
 
 _SMALLEST_PROBABILITY = 1e-7  # As Keras clips them in its losses.
 
 
 def distill(parent: tf_keras.Model, config: DistillConfig, context: Context) -> Compressed:
-    """Trains a student: the network of the `model` section with other `hidden_units`.
+    """Trains a student: the network of the `model` section with other `hidden_units`; of a family
+    that they do not shape, a `dnn` of those.
 
     Args:
         parent: The teacher, from model inputs to float32 [N, 1] (a probability, or a value in the
@@ -43,7 +45,7 @@ def distill(parent: tf_keras.Model, config: DistillConfig, context: Context) -> 
         NodeFailed: The loss or a weight became NaN or infinite.
     """
     hidden_units = _hidden_units(config, context)
-    model = context.model.model_copy(update={"hidden_units": hidden_units})
+    model = _student(context.model, hidden_units)
     label = context.transform.label
     tf_keras.utils.set_random_seed(context.seed)
     with context.strategy.scope():
@@ -156,6 +158,13 @@ def _hidden_units(config: DistillConfig, context: Context) -> list[int]:
             "your builder: that is what makes the student smaller.",
         )
     return [max(1, units // 4) for units in context.model.hidden_units]
+
+
+def _student(teacher: ModelConfig, hidden_units: list[int]) -> ModelConfig:
+    update: dict[str, Any] = {"hidden_units": hidden_units}
+    if teacher.builder is None and not teacher.hidden_units_shape_it:
+        update |= {"family": "dnn", "residual": None, "attention": None, "dcn": None}
+    return teacher.model_copy(update=update)
 
 
 def _check_size(

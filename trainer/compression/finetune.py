@@ -74,6 +74,11 @@ def finetune(
     train = context.train.model_copy(
         update={"steps": steps, "steps_per_epoch": steps, "learning_rate": learning_rate}
     )
+    if train.calibrate != "none":
+        # Only the plain loss keeps the probabilities true that calibration made so.
+        train = train.model_copy(
+            update={"loss": "auto", "class_weights": None, "label_smoothing": 0.0}
+        )
     tf_keras.utils.set_random_seed(context.seed)
     with context.strategy.scope():
         compile_model(model, train, context.transform.label, context.scale, loss=loss)

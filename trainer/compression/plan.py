@@ -59,7 +59,7 @@ def auto(parent: tf_keras.Model, model: ModelConfig) -> list[CandidateConfig]:
 
     int8 after training always; quantization-aware training where most of the weights are in layers
     that it takes; pruning, alone and then quantized, where there is something to prune; and a
-    student, also as int8, of a network whose layers the config names.
+    student, also as int8, of a network that `hidden_units` shape.
     """
     kernels = sum(
         layer.count_params() for layer in parent.layers if type(layer).__name__ in _KERNELS
@@ -70,7 +70,7 @@ def auto(parent: tf_keras.Model, model: ModelConfig) -> list[CandidateConfig]:
     if kernels >= _PRUNE_MIN_WEIGHTS:
         pruned = PruneConfig()
         chosen += [pruned, PostTrainingConfig(method="int8", of=default_name(pruned))]
-    if model.builder is None and max(model.hidden_units) >= 8:
+    if model.hidden_units_shape_it and max(model.hidden_units) >= 8:
         student = DistillConfig()
         chosen += [student, PostTrainingConfig(method="int8", of=default_name(student))]
     return chosen

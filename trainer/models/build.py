@@ -27,10 +27,17 @@ LABEL_UNIT_LAYER = "label_unit"
 
 @dataclass(frozen=True)
 class LabelScale:
-    """Mean and standard deviation of a regression label over the training rows, in its own unit."""
+    """What the training rows say of the label.
+
+    Attributes:
+        mean: Of a regression label, in its own unit.
+        std: Its standard deviation.
+        class_weights: Weight of a row of each class in the loss; empty: all count alike.
+    """
 
     mean: float = 0.0
     std: float = 1.0
+    class_weights: tuple[float, ...] = ()
 
 
 def build(
@@ -49,7 +56,7 @@ def build(
         model: The `model` section.
         train: The `train` section.
         label: What is predicted.
-        scale: Of a regression label; unused otherwise.
+        scale: The label over the training rows.
         folder: Folder that `file.py:function` in `model.builder` starts from.
         rows: Real rows, transformed features by name [N, ...], that a converted model is compared
             on; None: made-up ones.

@@ -6,11 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from trainer.models.encoders.config import (
-    ImageEncoderConfig,
-    SeriesEncoderConfig,
-    TextEncoderConfig,
-)
+from trainer.models.encoders.config import ImageEncoderConfig
 from transform.section import FieldError, Section
 
 Family = Literal["dnn", "linear", "wide_deep", "dcn", "residual", "attention"]
@@ -94,12 +90,6 @@ class ModelConfig(Section):
     )
     image: ImageEncoderConfig = Field(
         ImageEncoderConfig(), description="How image columns become vectors."
-    )
-    text: TextEncoderConfig = Field(
-        TextEncoderConfig(), description="How text columns with `output: sequence` become vectors."
-    )
-    series: SeriesEncoderConfig = Field(
-        SeriesEncoderConfig(), description="How columns of series become vectors."
     )
     builder: str | None = Field(
         None,
