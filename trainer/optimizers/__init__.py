@@ -1,0 +1,1 @@
+"""The optimizers that `train.optimizer` names, with clipping and averaged weights."""

@@ -1,0 +1,1 @@
+"""Augmentation: random changes of transformed training batches, and of nothing else."""
