@@ -28,6 +28,8 @@ def load_keras(path: Path, functions: Sequence[str | None], folder: Path) -> tf_
     """
     import tf_keras
 
+    import trainer.models.encoders.tokens  # noqa: F401  # registers its layer
+
     for function in functions:
         if function is not None:
             load(function, folder)

@@ -95,13 +95,51 @@ class DateFeature(Section):
 
 
 class TextFeature(Section):
-    """Free text: lower-cased, split at non-word characters, counted as a bag of n-grams."""
+    """Free text: lower-cased and split at non-word characters; then counted as a bag of n-grams,
+    or kept in order as a sequence of tokens."""
 
     kind: Literal["text"] = "text"
+    output: Literal["bag", "sequence"] = Field(
+        "bag",
+        description="A bag forgets the order of words; a sequence keeps it, for the encoders of "
+        "`model.text`.",
+    )
+    max_length: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        description="sequence: tokens a row; a longer text is cut, a shorter one padded.",
+    )
     max_tokens: int = Field(5000, ge=1, description="Most frequent n-grams kept.")
     min_count: int = Field(2, ge=1, description="An n-gram in fewer rows than this is dropped.")
-    ngrams: int = Field(1, ge=1, le=4, description="Longest n-gram, in tokens.")
-    weight: Literal["tfidf", "count"] = Field("tfidf", description="Value of a token in a row.")
+    ngrams: int = Field(1, ge=1, le=4, description="bag: longest n-gram, in tokens.")
+    weight: Literal["tfidf", "count"] = Field(
+        "tfidf", description="bag: value of a token in a row."
+    )
+
+    @model_validator(mode="after")
+    def _a_sequence_is_of_single_tokens(self) -> TextFeature:
+        if self.output == "sequence" and self.ngrams > 1:
+            raise FieldError("`ngrams` goes with `output: bag`; a sequence has tokens", "ngrams")
+        return self
+
+
+class SeriesFeature(Section):
+    """A window of measurements in one cell: numbers between spaces, commas or semicolons. Each
+    channel is scaled to mean 0 and variance 1 over the training rows; what is missing is 0."""
+
+    kind: Literal["series"] = "series"
+    length: int = Field(
+        ge=1,
+        le=100_000,
+        description="Steps a row; a longer cell is cut at its end, a shorter one padded.",
+    )
+    channels: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="Numbers a step, next to each other in the cell: a1 b1 a2 b2 ...",
+    )
 
 
 class ImageFeature(Section):
@@ -114,7 +152,7 @@ class ImageFeature(Section):
 
 
 Feature = Annotated[
-    NumericFeature | CategoricalFeature | DateFeature | TextFeature | ImageFeature,
+    NumericFeature | CategoricalFeature | DateFeature | TextFeature | SeriesFeature | ImageFeature,
     Field(discriminator="kind"),
 ]
 
@@ -181,8 +219,12 @@ def _outputs(features: FeaturesConfig) -> Iterator[tuple[str, tuple[str | int, .
     """What makes features, where it stands in the section, and its features' names."""
     for column, feature in features.columns.items():
         match feature:
-            case TextFeature():
+            case TextFeature(output="bag"):
                 names = [feature_name(column, "ids"), feature_name(column, "weights")]
+            case TextFeature():
+                names = [feature_name(column, "sequence")]
+            case SeriesFeature():
+                names = [feature_name(column, "series")]
             case _:
                 names = [feature_name(column)]
         path = ("columns", column)

@@ -11,6 +11,7 @@ import atexit
 import gc
 import json
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +22,12 @@ from tfx.types import standard_component_specs
 
 _log = logging.getLogger(__name__)
 
-# A batch of decoded pictures holds this many bytes at most; other rows are small.
+# A batch of decoded pictures or series holds this many bytes at most; other rows are small.
 _BATCH_BYTES = 64 * 2**20
 _BATCH_ROWS = 1000
+
+# The fields whose product is a row's floats.
+_SIZES = {"image": ("height_px", "width_px", "channels"), "series": ("length", "channels")}
 
 _PROCESSOR, _SIZE = "TransformProcessor", "_GetDesiredBatchSize"
 
@@ -56,12 +60,12 @@ def batch_rows(custom_config: str | None) -> int:
     """
     config = json.loads(custom_config or "null") or {}
     columns = config.get("transform", {}).get("features", {}).get("columns", {}).values()
-    pixels = sum(
-        column["height_px"] * column["width_px"] * column["channels"]
+    floats = sum(
+        math.prod(column[name] for name in _SIZES[column["kind"]])
         for column in columns
-        if column["kind"] == "image"
+        if column["kind"] in _SIZES
     )
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (4 * pixels))) if pixels else _BATCH_ROWS
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // (4 * floats))) if floats else _BATCH_ROWS
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from transform.config import (
     Feature,
     ImageFeature,
     NumericFeature,
+    SeriesFeature,
     TextFeature,
     TransformConfig,
     feature_name,
@@ -23,6 +24,9 @@ from transform.config import (
 if TYPE_CHECKING:
     import tensorflow as tf
     import tensorflow_transform as tft
+
+
+Kind = Literal["dense", "ids", "image", "bag", "sequence", "series"]
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,25 @@ class FeatureSpec:
         kind: `dense`: float32 `[N, *shape]`. `ids`: int64 `[N, *shape]`, each in 0..size-1.
             `image`: float32 `[N, *shape]` in [0, 1]. `bag`: ids int64 and weights float32,
             aligned, of varying length (sparse as parsed, `[N, L]` after `model_inputs`).
-        size: Width of a dense feature or an image in floats; number of ids of `ids` and `bag`.
+            `sequence`: int64 `[N, length]`, tokens in their order: 0 is padding, 1 a token that
+            the vocabulary does not have, the others are its own. `series`: float32
+            `[N, length, channels]`, mean 0 and variance 1.
+        size: Width of a dense feature, an image or a series in floats; number of ids of `ids`,
+            `bag` and `sequence`.
         shape: Shape without the batch; `(None,)` for a bag.
         weights: Name of a bag's weights.
     """
 
     name: str
-    kind: Literal["dense", "ids", "image", "bag"]
+    kind: Kind
     size: int
     shape: tuple[int | None, ...]
     weights: str | None = None
+
+    @property
+    def dtype(self) -> Literal["float32", "int64"]:
+        """Of the tensor of this name."""
+        return "int64" if self.kind in ("ids", "bag", "sequence") else "float32"
 
 
 def layout(config: TransformConfig, tft_output: tft.TFTransformOutput) -> list[FeatureSpec]:
@@ -51,7 +64,8 @@ def layout(config: TransformConfig, tft_output: tft.TFTransformOutput) -> list[F
 
     For a user's own preprocessing function they are read from the transformed schema: floats are
     dense (images when of rank 3), integers with a known range are ids, a pair `<x>_ids_xf` and
-    `<x>_weights_xf` of varying length is a bag.
+    `<x>_weights_xf` of varying length is a bag; `<x>_sequence_xf`, integers of rank 1, is a
+    sequence, and `<x>_series_xf`, floats of rank 2, a series.
 
     Raises:
         ConfigError: A user's function made a feature that none of the kinds describes, or no
@@ -141,10 +155,17 @@ def _of_column(
         case DateFeature():
             width = date.width(feature)
             return [FeatureSpec(name, "dense", width, (width,))]
+        case TextFeature(output="sequence"):
+            known = _vocabulary_size(tft_output, categorical.vocabulary_name(column))
+            name = feature_name(column, "sequence")
+            return [FeatureSpec(name, "sequence", 2 + known, (feature.max_length,))]
         case TextFeature():
             known = _vocabulary_size(tft_output, categorical.vocabulary_name(column))
             ids, weights = feature_name(column, "ids"), feature_name(column, "weights")
             return [FeatureSpec(ids, "bag", known, (None,), weights)]
+        case SeriesFeature():
+            size, steps = feature.length * feature.channels, (feature.length, feature.channels)
+            return [FeatureSpec(feature_name(column, "series"), "series", size, steps)]
         case ImageFeature():
             shape = (feature.height_px, feature.width_px, feature.channels)
             return [FeatureSpec(name, "image", shape[0] * shape[1] * shape[2], shape)]
@@ -225,10 +246,13 @@ def _of_parsed(
     if isinstance(spec, tf.io.FixedLenFeature):
         shape = tuple(spec.shape)
         if spec.dtype == tf.float32:
-            kind: Literal["image", "dense"] = "image" if len(shape) == 3 else "dense"
+            kind: Kind = "image" if len(shape) == 3 else "dense"
+            if len(shape) == 2 and name.endswith("_series_xf"):
+                kind = "series"
             return FeatureSpec(name, kind, math.prod(shape), shape)
         if spec.dtype == tf.int64 and size:
-            return FeatureSpec(name, "ids", size, shape)
+            in_order = len(shape) == 1 and name.endswith("_sequence_xf")
+            return FeatureSpec(name, "sequence" if in_order else "ids", size, shape)
     raise ConfigError(
         f"{path} returns {name!r} as {spec}, which no input of the model can take",
         hint=_FEATURE_HINT,

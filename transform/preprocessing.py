@@ -17,6 +17,7 @@ from transform import (
     layout,
     numeric,
     raw,
+    series,
     text,
     user_code,
 )
@@ -68,6 +69,7 @@ def transform(
         **categorical.features(inputs, _of_kind(columns, "categorical")),
         **date.features(inputs, _of_kind(columns, "date")),
         **text.features(inputs, _of_kind(columns, "text")),
+        **series.features(inputs, _of_kind(columns, "series")),
         **image.features(inputs, _of_kind(columns, "image")),
         **crosses.features(inputs, config.features.crosses),
         **label.features(inputs, config.label),

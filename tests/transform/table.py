@@ -36,6 +36,8 @@ CONFIG = TransformConfig.model_validate(
                 "stamp": {"kind": "date", "unit": "seconds", "parts": ["hour", "month"]},
                 "review": {"kind": "text", "ngrams": 2, "min_count": 2},
                 "note": {"kind": "text", "weight": "count", "min_count": 1, "max_tokens": 50},
+                "ordered": {"kind": "text", "output": "sequence", "max_length": 3, "max_tokens": 2},
+                "signal": {"kind": "series", "length": 3, "channels": 2},
                 "photo": {"kind": "image", "height_px": 4, "width_px": 6, "channels": 3},
             },
             "crosses": [{"columns": ["city", "hashed"], "hash_buckets": 11}],
@@ -83,6 +85,8 @@ def table(rows: int) -> list[Row]:
                 "schöner film",
             ][i % 5],
             "note": "x y y" if i % 2 else f"z{i} x",
+            "ordered": ["b a", "A, a! b a a", None, "b z a"][i % 4],
+            "signal": None if i % 5 == 4 else f"{i} {-2 * i}, {i + 1};;{'x' if i % 2 else ''}",
             "photo": None if i % 9 == 0 else photo(i),
             "kind": "abc"[i % 3],
         }

@@ -111,6 +111,7 @@ def test_results_do_not_depend_on_the_clock(
         ({"x": {"kind": "numeric"}}, 1000),
         ({"x": {"kind": "image", "height_px": 32, "width_px": 32, "channels": 3}}, 1000),
         ({"x": {"kind": "image", "height_px": 512, "width_px": 512, "channels": 3}}, 21),
+        ({"x": {"kind": "series", "length": 100_000, "channels": 4}}, 41),
         ({"x": {"kind": "image", "height_px": 4096, "width_px": 4096, "channels": 3}}, 1),
     ],
 )

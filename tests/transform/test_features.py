@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_pipeline.errors import DataError
-from transform import categorical, image, label, numeric, raw, text
+from transform import categorical, image, label, numeric, raw, series, text
 from transform.config import ImageFeature, LabelConfig
 
 NAN = float("nan")
@@ -139,6 +139,31 @@ def test_counts_of_empty_rows_are_empty() -> None:
     assert weights.values.numpy().tolist() == [1.0, 2.0]
     none = tf.SparseTensor(tf.zeros([0, 2], tf.int64), tf.zeros([0], tf.int64), [2, 0])
     assert text.counts(none, 10)[0].dense_shape.numpy().tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("1 2 3 4", [1, 2, 3, 4]),
+        (" 1,-2.5e1 ; 3,4 ", [1, -25, 3, 4]),
+        ("1\t2\n3   4 5 6", [1, 2, 3, 4]),
+        ("1,,3", [1, NAN, 3, NAN]),
+        ("1 one inf 4", [1, NAN, NAN, 4]),
+        ("", [NAN] * 4),
+    ],
+)
+def test_the_numbers_of_a_series(cell: str, expected: list[float]) -> None:
+    found = series.numbers(tf.constant([cell, "7"]), 2, 2)
+    np.testing.assert_array_equal(found[0], np.reshape(expected, (2, 2)))
+    np.testing.assert_array_equal(found[1], [[7, NAN], [NAN, NAN]])
+
+
+def test_ids_are_cut_and_padded() -> None:
+    ids = tf.SparseTensor([[0, 0], [0, 1], [2, 0]], tf.constant([5, 6, 7], tf.int64), [3, 2])
+    assert text.padded(ids, 1).numpy().tolist() == [[5], [0], [7]]
+    assert text.padded(ids, 3).numpy().tolist() == [[5, 6, 0], [0, 0, 0], [7, 0, 0]]
+    none = tf.SparseTensor(tf.zeros([0, 2], tf.int64), tf.zeros([0], tf.int64), [2, 0])
+    assert text.padded(none, 2).numpy().tolist() == [[0, 0], [0, 0]]
 
 
 def test_bytes_that_are_no_image_fail_loudly() -> None:

@@ -40,15 +40,21 @@ def test_each_kind_is_recognized(tmp_path: Path) -> None:
         "d": DENSE,
         "i": IDS,
         "pixels": tf.io.FixedLenFeature([4, 6, 3], tf.float32),
+        "t_sequence_xf": tf.io.FixedLenFeature([5], tf.int64),
+        "w_series_xf": tf.io.FixedLenFeature([4, 2], tf.float32),
         "t_ids_xf": tf.io.VarLenFeature(tf.int64),
         "t_weights_xf": tf.io.VarLenFeature(tf.float32),
     }
-    specs = layout(OWN, output(tmp_path, spec, {"i": RANGE, "t_ids_xf": RANGE}))
+    specs = layout(
+        OWN, output(tmp_path, spec, dict.fromkeys(("i", "t_ids_xf", "t_sequence_xf"), RANGE))
+    )
     assert specs == [
         FeatureSpec("d", "dense", 3, (3,)),
         FeatureSpec("i", "ids", 10, (1,)),
         FeatureSpec("pixels", "image", 72, (4, 6, 3)),
         FeatureSpec("t_ids_xf", "bag", 10, (None,), "t_weights_xf"),
+        FeatureSpec("t_sequence_xf", "sequence", 10, (5,)),
+        FeatureSpec("w_series_xf", "series", 8, (4, 2)),
     ]
 
 

@@ -188,6 +188,24 @@ def test_tfidf_weighs_unicode_ngrams(transformed: Transformed) -> None:
         assert bag(transformed, "review", i) == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_sequence_keeps_the_order_and_is_cut_and_padded(transformed: Transformed) -> None:
+    vocabulary = transformed.output.vocabulary_by_name("ordered_vocabulary")
+    a, b = (2 + vocabulary.index(token) for token in (b"a", b"b"))
+    assert {a, b} == {2, 3}
+    ids = feature(transformed, "ordered", "sequence")
+    np.testing.assert_array_equal(ids[:4], [[b, a, 0], [a, a, b], [0, 0, 0], [b, 1, a]])
+
+
+def test_a_series_is_scaled_by_channel_and_a_gap_is_its_mean(transformed: Transformed) -> None:
+    raw = np.full((60, 3, 2), np.nan)
+    for i in range(60):
+        if i % 5 != 4:
+            raw[i, 0], raw[i, 1, 0] = (i, -2 * i), i + 1
+    expected = (raw - np.nanmean(raw, axis=(0, 1))) / np.nanstd(raw, axis=(0, 1))
+    found = feature(transformed, "signal", "series")
+    np.testing.assert_allclose(found, np.nan_to_num(expected), atol=1e-5)
+
+
 def test_images_are_decoded_resized_and_scaled(transformed: Transformed) -> None:
     pixels = feature(transformed, "photo")
     expected = np.array([0 if i % 9 == 0 else i * 5 % 256 for i in range(60)]) / 255
@@ -263,11 +281,10 @@ def test_layout_describes_what_was_written(transformed: Transformed) -> None:
             assert values.shape == inputs[spec.weights].shape
         else:
             assert values.shape == (60, *spec.shape)
-        if spec.kind in ("ids", "bag"):
-            assert values.dtype == np.int64
+        assert values.dtype == spec.dtype
+        if spec.dtype == "int64":
             assert values.min() >= 0
             assert values.max() < spec.size
         else:
-            assert values.dtype == np.float32
             assert np.isfinite(values).all()
             assert math.prod(spec.shape) == spec.size

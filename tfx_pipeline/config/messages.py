@@ -37,6 +37,7 @@ _SYNONYMS = {
     "logloss": "log_loss",
     "cross_entropy": "log_loss",
     "loss": "log_loss",
+    "expected_calibration_error": "ece",
     "mean_squared_error": "mse",
     "mean_absolute_error": "mae",
     "root_mean_squared_error": "rmse",
@@ -88,7 +89,7 @@ def described(error: Any) -> tuple[Location, str, bool]:
 
 
 _KINDS = {
-    "kind": "numeric, categorical, date, text, image",
+    "kind": "numeric, categorical, date, text, series, image",
     "method": ", ".join(
         method
         for section in get_args(get_args(CandidateConfig)[0])

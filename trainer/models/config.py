@@ -6,7 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from trainer.models.encoders.config import ImageEncoderConfig
+from trainer.models.encoders.config import (
+    ImageEncoderConfig,
+    SeriesEncoderConfig,
+    TextEncoderConfig,
+)
 from transform.section import FieldError, Section
 
 Family = Literal["dnn", "linear", "wide_deep", "dcn", "residual", "attention"]
@@ -90,6 +94,12 @@ class ModelConfig(Section):
     )
     image: ImageEncoderConfig = Field(
         ImageEncoderConfig(), description="How image columns become vectors."
+    )
+    text: TextEncoderConfig = Field(
+        TextEncoderConfig(), description="How text columns with `output: sequence` become vectors."
+    )
+    series: SeriesEncoderConfig = Field(
+        SeriesEncoderConfig(), description="How columns of series become vectors."
     )
     builder: str | None = Field(
         None,

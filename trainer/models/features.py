@@ -47,8 +47,7 @@ def inputs_of(spec: FeatureSpec) -> dict[str, tf_keras.KerasTensor]:
     """The inputs of one feature, by name."""
     import tf_keras
 
-    dtype = "float32" if spec.kind in ("dense", "image") else "int64"
-    inputs = {spec.name: tf_keras.Input(shape=spec.shape, dtype=dtype, name=spec.name)}
+    inputs = {spec.name: tf_keras.Input(shape=spec.shape, dtype=spec.dtype, name=spec.name)}
     if spec.weights is not None:
         inputs[spec.weights] = tf_keras.Input(shape=spec.shape, name=spec.weights)
     return inputs

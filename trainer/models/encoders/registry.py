@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainer.models.encoders import image_cnn, tabular
+from trainer.models.encoders import image_cnn, series, tabular, text
 from transform.layout import FeatureSpec
 
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ class Encoding:
 Encoder = Callable[[Encoding], "tf_keras.KerasTensor"]
 
 IMAGE_ENCODERS: dict[str, Encoder] = {"cnn": image_cnn.encode}
+TEXT_ENCODERS: dict[str, Encoder] = {
+    "average": text.average,
+    "cnn": text.cnn,
+    "lstm": text.lstm,
+    "gru": text.gru,
+}
+SERIES_ENCODERS: dict[str, Encoder] = {"cnn": series.cnn, "gru": series.gru}
 
 
 def encode(feature: Encoding) -> tf_keras.KerasTensor:
@@ -50,3 +57,7 @@ def encode(feature: Encoding) -> tf_keras.KerasTensor:
             return tabular.ids(feature)
         case "image":
             return IMAGE_ENCODERS[feature.config.model.image.encoder](feature)
+        case "sequence":
+            return TEXT_ENCODERS[feature.config.model.text.encoder](feature)
+        case "series":
+            return SERIES_ENCODERS[feature.config.model.series.encoder](feature)
