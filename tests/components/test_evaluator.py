@@ -31,7 +31,7 @@ def test_a_good_model_is_blessed_with_every_metric_of_its_task(
     assert not verdict.failed
     overall = verdict.metrics["overall"]
     assert set(overall) == {
-        *("auc", "auc_pr", "accuracy", "precision", "recall", "log_loss", "calibration"),
+        *("auc", "auc_pr", "accuracy", "precision", "recall", "log_loss", "calibration", "ece"),
         "example_count",
     }
     assert overall["example_count"] == 300

@@ -55,6 +55,30 @@ def test_multiclass_measures_agree_with_scikit_learn() -> None:
     assert got["log_loss"] == pytest.approx(reference.log_loss(labels, predictions))
 
 
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_the_calibration_error_is_the_trainers(task: Any) -> None:
+    """Two implementations: the gate's adds up in pieces, the trainer's looks at all rows."""
+    from trainer.calibrate import ece
+
+    if task == "binary":
+        labels, predictions = _binary()
+        predictions = np.append(predictions[:-2], [0.0, 1.0])[:, None]
+    else:
+        labels = GENERATOR.integers(0, 4, 2000)
+        predictions = GENERATOR.dirichlet(np.ones(4), 2000)
+    assert measure(task, labels, predictions)["ece"] == pytest.approx(ece(predictions, labels))
+
+
+def test_the_calibration_error_of_a_known_case() -> None:
+    # Ten rows at 0.9 of which 5 come true, ten at 0.1 of which 1 does: (4 + 0) / 20.
+    labels = [1] * 5 + [0] * 5 + [1] + [0] * 9
+    predictions = np.repeat([0.9, 0.1], 10)[:, None]
+    assert measure("binary", labels, predictions)["ece"] == pytest.approx(0.2)
+    both = np.concatenate([1 - predictions, predictions], axis=1)
+    # Of two classes the chosen one is 0.9 sure all the time: 5 + 9 of 20 come true.
+    assert measure("multiclass", labels, both)["ece"] == pytest.approx(0.2)
+
+
 def test_regression_measures_agree_with_scikit_learn_far_from_zero() -> None:
     labels = 1e9 + GENERATOR.normal(size=500)
     predictions = labels + GENERATOR.normal(0, 0.3, 500)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ EXAMPLE_COUNT = "example_count"
 # probabilities, near 0 and 1, and of one size whatever the number of rows.
 _BUCKETS = 8192
 _MAX_LOG_ODDS = 16.0
+# The expected calibration error has bins of equal width over the probabilities.
+_ECE_BINS = 15
 _EPSILON = 1e-7  # tf_keras.backend.epsilon(): log loss agrees with the trainer's.
 
 
@@ -73,7 +75,8 @@ def summarise(task: Task, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> 
 
 
 # Binary: [rows, positives, sum of predictions, log loss, correct, true positives, predicted
-# positives], then the histogram of the positives and that of the negatives.
+# positives], each bin's gap of the calibration error, then the histogram of the positives and that
+# of the negatives.
 def _summarise_binary(label: Array, prediction: Array) -> Array:
     p = prediction.reshape(-1)
     bucket = buckets(p)
@@ -83,7 +86,7 @@ def _summarise_binary(label: Array, prediction: Array) -> Array:
 
 
 def binary_terms(label: Array, p: Array) -> Array:
-    """What each row [n] adds to the sums of a binary summary: [7, n]."""
+    """What each row [n] adds to the sums of a binary summary: [7 + 15, n]."""
     if not np.isin(label, (0.0, 1.0)).all():
         p = np.full_like(p, np.nan)  # A label that is neither class makes every metric NaN.
     clipped = np.clip(p, _EPSILON, 1 - _EPSILON)
@@ -99,7 +102,28 @@ def binary_terms(label: Array, p: Array) -> Array:
         predicted & positive,
         predicted,
     ]
-    return np.stack(terms).astype(np.float64)
+    return np.concatenate([np.stack(terms).astype(np.float64), calibration_gaps(p, positive)])
+
+
+def calibration_gaps(said: Array, came_true: npt.NDArray[Any]) -> Array:
+    """What each row adds to its bin of the expected calibration error (Guo et al., 2017,
+    https://arxiv.org/abs/1706.04599): the probability said less what came true, [15, n].
+
+    Args:
+        said: Probability of the positive class, or of the class that a multiclass model chooses.
+        came_true: Whether the row is of that class; NaN where that is not known.
+    """
+    place = np.clip(np.nan_to_num(said) * _ECE_BINS, 0, _ECE_BINS - 1).astype(np.int64)
+    gaps = np.zeros((_ECE_BINS, len(said)))
+    gaps[place, np.arange(len(said))] = said - came_true
+    return gaps
+
+
+def ece(gaps: Array, rows: Array) -> Array:
+    """The expected calibration error, from each bin's gaps added up [15, ...]; NaN of no rows."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error: Array = np.abs(gaps).sum(axis=0) / rows
+    return error
 
 
 def buckets(p: Array) -> npt.NDArray[np.int64]:
@@ -112,9 +136,10 @@ def buckets(p: Array) -> npt.NDArray[np.int64]:
 
 def _binary_metrics(summary: Array) -> dict[str, float]:
     rows, positives, predicted_sum, loss, correct, true_positives, predicted = summary[:7]
+    gaps, histograms = np.split(summary[7:], [_ECE_BINS])
     if not math.isfinite(predicted_sum):
         return {**dict.fromkeys(metrics_of("binary"), math.nan), EXAMPLE_COUNT: rows}
-    above = summary[7:].reshape(2, _BUCKETS)[:, ::-1]
+    above = histograms.reshape(2, _BUCKETS)[:, ::-1]
     hits, misses = np.cumsum(above, axis=1)
     return {
         "auc": _ratio(
@@ -126,18 +151,19 @@ def _binary_metrics(summary: Array) -> dict[str, float]:
         "recall": _ratio(true_positives, positives),
         "log_loss": _ratio(loss, rows),
         "calibration": _ratio(predicted_sum, positives),
+        "ece": float(ece(gaps, rows)),
         EXAMPLE_COUNT: rows,
     }
 
 
-# Multiclass: [rows, correct, log loss].
+# Multiclass: [rows, correct, log loss], each bin's gap of the calibration error.
 def _summarise_multiclass(label: Array, prediction: Array) -> Array:
     terms: Array = multiclass_terms(label, prediction).sum(axis=1)
     return terms
 
 
 def multiclass_terms(label: Array, prediction: Array) -> Array:
-    """What each row [n, classes] adds to a multiclass summary: [3, n]."""
+    """What each row [n, classes] adds to a multiclass summary: [3 + 15, n]."""
     known = (label >= 0) & (label < prediction.shape[1]) & (label == np.floor(label))
     ids = np.where(known, label, 0).astype(np.int64)
     chosen = np.where(known, prediction[np.arange(len(ids)), ids], np.nan)
@@ -145,14 +171,16 @@ def multiclass_terms(label: Array, prediction: Array) -> Array:
     probability = np.clip(chosen / prediction.sum(axis=1), _EPSILON, 1 - _EPSILON)
     finite = np.isfinite(prediction).all(axis=1)
     correct = np.where(finite & known, prediction.argmax(axis=1) == ids, np.nan)
-    return np.stack([np.ones(len(ids)), correct, -np.log(probability)]).astype(np.float64)
+    terms = np.stack([np.ones(len(ids)), correct, -np.log(probability)]).astype(np.float64)
+    return np.concatenate([terms, calibration_gaps(prediction.max(axis=1), correct)])
 
 
 def _multiclass_metrics(summary: Array) -> dict[str, float]:
-    rows, correct, loss = summary
+    rows, correct, loss = summary[:3]
     return {
         "accuracy": _ratio(correct, rows),
         "log_loss": _ratio(loss, rows),
+        "ece": float(ece(summary[3:], rows)),
         EXAMPLE_COUNT: rows,
     }
 

@@ -25,6 +25,7 @@ METRICS: dict[str, Metric] = {
     "recall": Metric("higher", ("binary",)),
     "log_loss": Metric("lower", ("binary", "multiclass")),
     "calibration": Metric("one", ("binary",)),
+    "ece": Metric("lower", ("binary", "multiclass")),
     "mse": Metric("lower", ("regression",)),
     "mae": Metric("lower", ("regression",)),
     "rmse": Metric("lower", ("regression",)),

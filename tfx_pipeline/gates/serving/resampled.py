@@ -45,7 +45,8 @@ def resampled(task: Task, labels: Array, predictions: Array, drawn: Counts) -> d
 
 def _binary(labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array]:
     terms = measures.binary_terms(labels, predictions)
-    rows, positives, predicted_sum, loss, correct, true_positives, predicted = _sums(terms, drawn)
+    sums = _sums(terms, drawn)
+    rows, positives, predicted_sum, loss, correct, true_positives, predicted = sums[:7]
     won, precisions = _ranked(labels, measures.buckets(predictions), drawn)
     found = {
         "auc": won / (positives * (rows - positives)),
@@ -55,6 +56,7 @@ def _binary(labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array
         "recall": true_positives / positives,
         "log_loss": loss / rows,
         "calibration": predicted_sum / positives,
+        "ece": measures.ece(sums[7:], rows),
     }
     broken = ~np.isfinite(predicted_sum)
     return {name: np.where(broken, np.nan, values) for name, values in found.items()}
@@ -79,8 +81,13 @@ def _ranked(labels: Array, buckets: npt.NDArray[np.int64], drawn: Counts) -> tup
 
 
 def _multiclass(labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array]:
-    rows, correct, loss = _sums(measures.multiclass_terms(labels, predictions), drawn)
-    return {"accuracy": correct / rows, "log_loss": loss / rows}
+    sums = _sums(measures.multiclass_terms(labels, predictions), drawn)
+    rows, correct, loss = sums[:3]
+    return {
+        "accuracy": correct / rows,
+        "log_loss": loss / rows,
+        "ece": measures.ece(sums[3:], rows),
+    }
 
 
 def _regression(labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array]:
