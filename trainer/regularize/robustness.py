@@ -1,0 +1,116 @@
+"""How a trained model answers rows that were moved against it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.input import Split, all_batches
+from trainer.regularize.adversarial import attack, movable
+from trainer.regularize.config import AdversarialConfig
+from trainer.storage import write_errors
+
+if TYPE_CHECKING:
+    import tf_keras
+
+    from trainer.step import RowLoss
+    from transform.layout import FeatureSpec
+
+log = logging.getLogger(__name__)
+
+ROBUSTNESS_FILE = "robustness.json"
+_MOST_ROWS = 8192
+
+
+def report_robustness(
+    model: tf_keras.Model,
+    loss: RowLoss,
+    config: AdversarialConfig,
+    layout: Sequence[FeatureSpec],
+    split: Split,
+    seed: int,
+    task: str,
+    folder: str,
+) -> dict[str, float | str | int]:
+    """Attacks validation rows and writes how many are answered right, before and after.
+
+    `robustness.json` holds `accuracy` and `robust_accuracy` (of a regression `rmse` and
+    `robust_rmse`, in the label's unit) with the attack, `epsilon` and `rows`; the log has them too.
+
+    Args:
+        model: Trained; it answers with the weights that are kept.
+        loss: The loss of each row.
+        config: The attack that it was trained against.
+        layout: The features.
+        split: Validation rows; the first 8,192 are attacked.
+        seed: Of pgd's start.
+        task: Kind of label.
+        folder: `model_run`.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    moved = movable(layout, model.input_names, config)
+    replica = tf.distribute.get_strategy()
+    objective = row_objective(model, loss)
+
+    @tf.function
+    def answers(
+        inputs: dict[str, tf.Tensor], label: tf.Tensor, start: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        worst = attack(inputs, label, objective, config, moved, start)
+        return model(inputs, training=False), model(worst, training=False)
+
+    right: list[list[np.ndarray]] = [[], []]
+    rows = 0
+    with replica.scope():
+        for features, label in all_batches(split):
+            inputs = {name: features[name] for name in model.input_names}
+            both = answers(inputs, label, tf.constant([seed, rows], tf.int64))
+            for found, answer in zip(right, both, strict=True):
+                found.append(_score(np.asarray(answer), label.numpy(), task))
+            rows += len(label)
+            if rows >= _MOST_ROWS:
+                break
+    name = "rmse" if task == "regression" else "accuracy"
+    clean, robust = (float(np.concatenate(found).mean()) for found in right)
+    if task == "regression":
+        clean, robust = clean**0.5, robust**0.5
+    found = {
+        "attack": config.attack,
+        "epsilon": config.epsilon,
+        "rows": rows,
+        name: clean,
+        f"robust_{name}": robust,
+    }
+    log.info(
+        "%s on %d validation rows: %.4f, attacked by %s within %g: %.4f",
+        *(name, rows, clean, config.attack, config.epsilon, robust),
+    )
+    path = os.path.join(folder, ROBUSTNESS_FILE)
+    with write_errors(path), tf.io.gfile.GFile(path, "w") as file:
+        file.write(json.dumps(found, indent=1))
+    return found
+
+
+def row_objective(model: tf_keras.Model, loss: RowLoss):  # type: ignore[no-untyped-def]
+    """What an attack raises: the loss of the model's answers, as it answers when serving."""
+
+    def objective(inputs: dict[str, tf.Tensor], label: tf.Tensor) -> tf.Tensor:
+        return loss(label, model(inputs, training=False))
+
+    return objective
+
+
+def _score(answer: np.ndarray, label: np.ndarray, task: str) -> np.ndarray:
+    """Of each row: whether the class is right, or the square of the error."""
+    if task == "regression":
+        return (answer[:, 0].astype(np.float64) - label[:, 0]) ** 2
+    chosen = answer.argmax(axis=1) if task == "multiclass" else answer[:, 0] > 0.5
+    return (chosen == label[:, 0]).astype(np.float64)

@@ -1,0 +1,158 @@
+"""One training step where Keras's own is not enough: accumulated, attacked, mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+import tf_keras
+
+from tfx_pipeline.errors import ConfigError
+from trainer.config import TrainConfig
+from trainer.regularize.adversarial import Objective, attack, movable
+from trainer.regularize.mixup import of_packed, plain
+
+if TYPE_CHECKING:
+    from transform.layout import FeatureSpec
+
+# Labels and predictions to the loss of each row [N].
+RowLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Inputs = Mapping[str, tf.Tensor]
+
+
+def install(model: tf_keras.Model, train: TrainConfig, layout: Sequence[FeatureSpec]) -> None:
+    """Gives a compiled model the step that the config asks for; a plain one keeps Keras's, which
+    has the least overhead.
+
+    Args:
+        model: Compiled.
+        train: The `train` section.
+        layout: The features.
+
+    Raises:
+        ConfigError: The batch does not divide into equal parts on every replica, or there is
+            nothing that an attack could move.
+    """
+    check_parts(train, model.distribute_strategy.num_replicas_in_sync)
+    if train.accumulate_steps == 1 and train.adversarial is None and train.mixup is None:
+        return
+    attacked = _attacked(model, train, layout)
+    parts = train.accumulate_steps
+
+    def train_step(data: Any) -> dict[str, tf.Tensor]:
+        inputs, label = data
+        if parts == 1:
+            gradients = _gradients(model, attacked(inputs, label, 0), label)
+        else:
+            gradients = _accumulated(model, inputs, label, parts, attacked)
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return model.get_metrics_result()  # type: ignore[no-any-return]
+
+    # The layers' Python is TensorFlow's own; a user's may need to be translated.
+    if all(type(layer).__module__.startswith(("tf_keras.", "trainer.")) for layer in model.layers):
+        train_step = tf.autograph.experimental.do_not_convert(train_step)
+    model.train_step = train_step
+
+
+def check_parts(train: TrainConfig, replicas: int) -> None:
+    """Refuses a global batch that does not divide into `accumulate_steps` parts on each replica.
+
+    Raises:
+        ConfigError: So it is.
+    """
+    parts = train.accumulate_steps
+    if parts > 1 and train.batch_size % (parts * replicas):
+        raise ConfigError(
+            f"train.batch_size {train.batch_size} does not divide into {parts} equal parts on "
+            f"each of {replicas} replicas",
+            where="train.accumulate_steps",
+            hint=f"Make it a multiple of {parts * replicas}.",
+        )
+
+
+def row_loss(model: tf_keras.Model) -> RowLoss:
+    """The loss of each row that a model was compiled with, without its penalties."""
+    return of_packed(model.loss)
+
+
+def objective(model: tf_keras.Model) -> Objective:
+    """What an attack raises: the loss of the model's answers, as it answers when serving."""
+    loss = row_loss(model)
+    return lambda inputs, label: loss(label, model(inputs, training=False))
+
+
+def _gradients(model: tf_keras.Model, inputs: Inputs, label: tf.Tensor) -> list[Any]:
+    """The gradient of the mean loss of these rows, with the penalties, by variable."""
+    optimizer = model.optimizer
+    is_scaled = isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
+    with tf.GradientTape() as tape:
+        predictions = model(inputs, training=True)
+        loss = model.compute_loss(inputs, label, predictions)
+        scaled = optimizer.get_scaled_loss(loss) if is_scaled else loss
+    gradients = tape.gradient(scaled, model.trainable_variables)
+    model.compiled_metrics.update_state(plain(label, model.loss), predictions)
+    return optimizer.get_unscaled_gradients(gradients) if is_scaled else gradients
+
+
+def _accumulated(
+    model: tf_keras.Model,
+    inputs: Inputs,
+    label: tf.Tensor,
+    parts: int,
+    attacked: Callable[[Inputs, tf.Tensor, Any], Inputs],
+) -> list[tf.Tensor]:
+    """The mean of the gradients of `parts` equal parts: that of all rows' mean loss.
+
+    A loop of the graph, one turn after the other: unrolled, the executor would work the parts off
+    at once and need the memory of all.
+    """
+    variables = model.trainable_variables
+
+    def part(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        size = tf.shape(values)[0] // parts
+        return values[index * size : (index + 1) * size]
+
+    def turn(index: tf.Tensor, sums: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        rows = {name: part(values, index) for name, values in inputs.items()}
+        truth = part(label, index)
+        gradients = _gradients(model, attacked(rows, truth, index), truth)
+        return index + 1, [
+            total if gradient is None else total + tf.convert_to_tensor(gradient)
+            for total, gradient in zip(sums, gradients, strict=True)
+        ]
+
+    zeros = [tf.zeros(v.shape, getattr(v, "true_dtype", v.dtype)) for v in variables]
+    _, sums = tf.while_loop(
+        lambda index, _: index < parts, turn, (tf.constant(0), zeros), parallel_iterations=1
+    )
+    return [total / parts for total in sums]
+
+
+def _attacked(
+    model: tf_keras.Model, train: TrainConfig, layout: Sequence[FeatureSpec]
+) -> Callable[[Inputs, tf.Tensor, Any], Inputs]:
+    """Moves the first `share` of rows (they come in random order); leaves the others."""
+    config = train.adversarial
+    if config is None:
+        return lambda inputs, label, index: inputs
+    moved = movable(layout, model.input_names, config)
+    raised = objective(model)
+
+    def attacked(inputs: Inputs, label: tf.Tensor, index: Any) -> Inputs:
+        rows = tf.cast(tf.shape(label)[0], tf.float32)
+        count = tf.cast(tf.math.ceil(config.share * rows), tf.int32)
+        # Of seed and step, so that a resumed run attacks as an undisturbed one.
+        step = model.optimizer.iterations * train.accumulate_steps + tf.cast(index, tf.int64)
+        replica = tf.distribute.get_replica_context()
+        place = 0 if replica is None else replica.replica_id_in_sync_group
+        seed = tf.stack([tf.constant(train.seed, tf.int64), step])
+        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(place, tf.int64))
+        first = {name: values[:count] for name, values in inputs.items()}
+        worst = attack(first, label[:count], raised, config, moved, seed)
+        return {
+            name: tf.concat([worst[name], values[count:]], axis=0) if name in moved else values
+            for name, values in inputs.items()
+        }
+
+    return attacked
