@@ -42,9 +42,10 @@ def export(
 
     `serving_default(examples)` gives `predictions`, float32 [N, 1] (probability of the positive
     class, or the value of a regression) or [N, C] (multiclass), and `class`, string [N], where
-    the label has classes. `transform_features(examples)` gives the transformed features and
-    `label_xf`; TFMA reads the label from it. `assets.extra/assay_signature.json` describes the
-    columns of a request.
+    the label has classes; with `label.top_k` also `top_ids`, string [N, k], and `top_scores`,
+    float32 [N, k], the most probable first. `transform_features(examples)` gives the transformed
+    features and `label_xf`; TFMA reads the label from it. `assets.extra/assay_signature.json`
+    describes the columns of a request.
 
     With `core_signatures` what stands before and behind the model can be run without it:
     `core_inputs(examples)` gives the model's inputs by name, `core_answer(predictions)` makes
@@ -127,9 +128,14 @@ def describe(request: Mapping[str, Any], config: TransformConfig) -> dict[str, A
         "label": label.column,
         "task": label.task,
         "classes": list(label.classes),
-        "outputs": ["predictions", "class"] if label.classes else ["predictions"],
+        "outputs": _outputs(label),
         "missing_values": list(config.missing_values),
     }
+
+
+def _outputs(label: LabelConfig) -> list[str]:
+    top = ["top_ids", "top_scores"] if label.top_k else []
+    return ["predictions", *(["class"] if label.classes else []), *top]
 
 
 def answer(predictions: tf.Tensor, label: LabelConfig) -> dict[str, tf.Tensor]:
@@ -140,7 +146,12 @@ def answer(predictions: tf.Tensor, label: LabelConfig) -> dict[str, tf.Tensor]:
         chosen = tf.cast(predictions[:, 0] > 0.5, tf.int64)
     else:
         chosen = tf.argmax(predictions, axis=1)
-    return {"predictions": predictions, "class": tf.gather(tf.constant(label.classes), chosen)}
+    names = tf.constant(label.classes)
+    answered = {"predictions": predictions, "class": tf.gather(names, chosen)}
+    if label.top_k:
+        top = tf.math.top_k(predictions, label.top_k)
+        answered |= {"top_ids": tf.gather(names, top.indices), "top_scores": top.values}
+    return answered
 
 
 def _signatures(

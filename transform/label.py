@@ -10,6 +10,8 @@ from transform import raw
 from transform.config import LABEL, LabelConfig
 
 UNKNOWN = -1
+_FEW = 64  # Up to here a value is compared with every class.
+_HASHES = 2**62
 
 
 def features(inputs: Mapping[str, raw.RawColumn], label: LabelConfig) -> dict[str, tf.Tensor]:
@@ -41,10 +43,24 @@ def features(inputs: Mapping[str, raw.RawColumn], label: LabelConfig) -> dict[st
 
 def class_ids(values: tf.Tensor, classes: Sequence[str]) -> tf.Tensor:
     """Position of each value among `classes`, or -1: int64, string `[N, 1]` to `[N, 1]`."""
+    if len(classes) > _FEW:
+        return _ids_of_many(values, classes)
     matches = tf.equal(values, tf.constant(list(classes))[tf.newaxis, :])
     ids = tf.argmax(tf.cast(matches, tf.int32), axis=1)
     ids = tf.where(tf.reduce_any(matches, axis=1), ids, tf.constant(UNKNOWN, tf.int64))
     return ids[:, tf.newaxis]
+
+
+def _ids_of_many(values: tf.Tensor, classes: Sequence[str]) -> tf.Tensor:
+    """The same for a catalog of thousands: by hash among the sorted hashes, then compared."""
+    with tf.init_scope():
+        hashes = tf.strings.to_hash_bucket_fast(list(classes), _HASHES).numpy()
+    order = hashes.argsort()
+    wanted = tf.strings.to_hash_bucket_fast(values[:, 0], _HASHES)
+    place = tf.searchsorted(tf.constant(hashes[order]), wanted)
+    ids = tf.gather(tf.constant(order), tf.minimum(place, len(classes) - 1))
+    found = tf.equal(tf.gather(tf.constant(list(classes)), ids), values[:, 0])
+    return tf.where(found, ids, tf.constant(UNKNOWN, tf.int64))[:, tf.newaxis]
 
 
 def is_above(values: tf.Tensor, bound: tf.Tensor) -> tf.Tensor:

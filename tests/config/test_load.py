@@ -207,3 +207,19 @@ def test_every_field_has_a_description() -> None:
 def test_a_hint_is_given_only_where_it_helps() -> None:
     assert "docs/config.md" in problem(GOOD.replace("path:", "pth:"))
     assert problem(GOOD.replace('["no", "yes"]', "[a]")).endswith("or `above`")
+
+
+def test_classes_come_from_a_file_beside_the_config(tmp_path: Path) -> None:
+    (tmp_path / "films.txt").write_text("f1\nf2\nf3\n")
+    (tmp_path / "pipeline.yaml").write_text(
+        "name: films\n"
+        "data:\n"
+        "  path: data.csv\n"
+        "  label: {column: film, task: multiclass, classes_file: films.txt}\n"
+        "features: {columns: {age: {kind: numeric}}}\n"
+    )
+    assert load_config(tmp_path).data.label.classes == ["f1", "f2", "f3"]
+    (tmp_path / "films.txt").unlink()
+    with pytest.raises(ConfigError, match=r"films\.txt") as caught:
+        load_config(tmp_path)
+    assert caught.value.where.endswith("pipeline.yaml:4")

@@ -40,14 +40,17 @@ def load_config(path: str | Path) -> PipelineConfig:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", where=str(source)) from error
-    config = parse_config(text, source=str(source))
+    config = parse_config(text, str(source), source.resolve().parent)
     config._folder = source.resolve().parent
     config._source = source.resolve()
     return config
 
 
-def parse_config(text: str, source: str = "pipeline.yaml") -> PipelineConfig:
-    """Checks a config's text. `source` is the name that errors give it.
+def parse_config(
+    text: str, source: str = "pipeline.yaml", folder: Path | None = None
+) -> PipelineConfig:
+    """Checks a config's text. `source` is the name that errors give it; files that it names start
+    from `folder` (None: the working directory).
 
     Raises:
         ConfigError: The text is no YAML mapping, or does not describe a pipeline.
@@ -71,7 +74,7 @@ def parse_config(text: str, source: str = "pipeline.yaml") -> PipelineConfig:
     if not isinstance(document, Mapping):
         raise ConfigError("empty, or not a mapping of sections", where=source)
     try:
-        config = PipelineConfig.model_validate(document)
+        config = PipelineConfig.model_validate(document, context={"folder": folder or Path.cwd()})
     except ValidationError as error:
         raise _config_error(error, source, lines) from None
     config._lines = {field_name(path): line for path, line in lines.items()}
