@@ -17,6 +17,7 @@ from trainer.config import TrainConfig
 from trainer.input import Split, all_batches, train_batches
 from trainer.losses import make_loss
 from trainer.models.build import LabelScale
+from trainer.models.encoders.unfreeze import unfreezing
 from trainer.progress import Ended, Resumed, report
 from trainer.tensorboard import TensorBoardScalars
 
@@ -91,6 +92,7 @@ def fit(
         report(Resumed(_steps_after(epoch, train), train.steps, epoch))
     callbacks = [
         *extra,
+        *unfreezing(model, train),
         Watch(train, lambda: not_finite(train_split)),
         KeepState(checkpoints, state, train.early_stopping),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ def build(
         train: The `train` section.
         label: What is predicted.
         scale: The label over the training rows.
-        folder: Folder that `file.py:function` in `model.builder` starts from.
+        folder: Folder that files named in `model` start from.
         rows: Real rows, transformed features by name [N, ...], that a converted model is compared
             on; None: made-up ones.
 
@@ -70,7 +70,7 @@ def build(
             one of Keras 3 that does not convert.
         NodeFailed: The builder raised.
     """
-    config = build_config(model, train, label)
+    config = replace(build_config(model, train, label), folder=folder)
     with _checkpointed_randomness():
         if model.builder is None:
             built = FAMILIES[model.family](features, config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from trainer.config import ModelConfig
@@ -26,6 +27,7 @@ class BuildConfig:
             (probability of each class) or `linear` (the label in standard deviations from its
             mean; the trainer turns it into the label's own unit).
         l2: L2 penalty for dense kernels (0: none).
+        folder: Folder that files named in the section start from.
     """
 
     model: ModelConfig
@@ -33,6 +35,7 @@ class BuildConfig:
     outputs: int
     activation: Literal["sigmoid", "softmax", "linear"]
     l2: float = 0.0
+    folder: Path = Path()
 
 
 BuildModel = Callable[[Sequence[FeatureSpec], BuildConfig], "tf_keras.Model"]

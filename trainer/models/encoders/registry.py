@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainer.models.encoders import image_cnn, series, tabular, text
+from trainer.models.encoders import (
+    image_application,
+    image_cnn,
+    image_mobilenet,
+    image_resnet,
+    series,
+    tabular,
+    text,
+)
 from transform.layout import FeatureSpec
 
 if TYPE_CHECKING:
@@ -36,7 +44,12 @@ class Encoding:
 
 Encoder = Callable[[Encoding], "tf_keras.KerasTensor"]
 
-IMAGE_ENCODERS: dict[str, Encoder] = {"cnn": image_cnn.encode}
+IMAGE_ENCODERS: dict[str, Encoder] = {
+    "cnn": image_cnn.encode,
+    "resnet": image_resnet.encode,
+    "mobilenet": image_mobilenet.encode,
+    "application": image_application.encode,
+}
 TEXT_ENCODERS: dict[str, Encoder] = {
     "average": text.average,
     "cnn": text.cnn,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainer.models.encoders.config import SeriesCnnConfig
+from trainer.models.encoders.recurrent import unrolled
 
 if TYPE_CHECKING:
     import tf_keras
@@ -42,5 +43,9 @@ def gru(feature: Encoding) -> tf_keras.KerasTensor:
     """A GRU's state after the last step: [N, units]."""
     import tf_keras
 
-    units = feature.config.model.series.units
-    return tf_keras.layers.GRU(units, name=f"{feature.scope}_recurrent")(feature.tensor)
+    layer = tf_keras.layers.GRU(
+        feature.config.model.series.units,
+        unroll=unrolled(feature),
+        name=f"{feature.scope}_recurrent",
+    )
+    return layer(feature.tensor)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainer.models.encoders.config import TextCnnConfig
+from trainer.models.encoders.recurrent import unrolled
 
 if TYPE_CHECKING:
     import tf_keras
@@ -68,8 +69,8 @@ def _recurrent(feature: Encoding, cell: type[tf_keras.layers.Layer]) -> tf_keras
     # Keras hands the mask of `mask_zero` on to the recurrent layer, which skips padding.
     x = _embedding(feature, mask_zero=True)
     units = feature.config.model.text.units
-    both = tf_keras.layers.Bidirectional(cell(units), name=f"{feature.scope}_recurrent")
-    return both(x)
+    layer = cell(units, unroll=unrolled(feature))
+    return tf_keras.layers.Bidirectional(layer, name=f"{feature.scope}_recurrent")(x)
 
 
 def _embedding(feature: Encoding, *, mask_zero: bool = False) -> tf_keras.KerasTensor:
