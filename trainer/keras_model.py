@@ -28,7 +28,9 @@ def load_keras(path: Path, functions: Sequence[str | None], folder: Path) -> tf_
     """
     import tf_keras
 
-    import trainer.models.encoders.tokens  # noqa: F401  # registers its layer
+    import trainer.models.encoders.pretrained_saved
+    import trainer.models.encoders.tokens
+    import trainer.models.encoders.transformer_layers  # noqa: F401  # They register their layers.
 
     for function in functions:
         if function is not None:

@@ -6,7 +6,7 @@ Pydantic only: the config is read and checked long before TensorFlow is imported
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -110,6 +110,11 @@ class TextFeature(Section):
         le=4096,
         description="sequence: tokens a row; a longer text is cut, a shorter one padded.",
     )
+    vocabulary: str | None = Field(
+        None,
+        description="sequence: file with the words to know, one a line, relative to this config "
+        "file, as a pretrained encoder has it beside it; empty: learned from the training rows.",
+    )
     max_tokens: int = Field(5000, ge=1, description="Most frequent n-grams kept.")
     min_count: int = Field(2, ge=1, description="An n-gram in fewer rows than this is dropped.")
     ngrams: int = Field(1, ge=1, le=4, description="bag: longest n-gram, in tokens.")
@@ -121,6 +126,8 @@ class TextFeature(Section):
     def _a_sequence_is_of_single_tokens(self) -> TextFeature:
         if self.output == "sequence" and self.ngrams > 1:
             raise FieldError("`ngrams` goes with `output: bag`; a sequence has tokens", "ngrams")
+        if self.output == "bag" and self.vocabulary is not None:
+            raise FieldError("`vocabulary` goes with `output: sequence`", "vocabulary")
         return self
 
 
@@ -185,6 +192,16 @@ class FeaturesConfig(Section):
     def by_user(self) -> bool:
         """Whether a function of the user's makes the features, and not ours from `columns`."""
         return self.preprocessing_fn != type(self).model_fields["preprocessing_fn"].default
+
+    def with_files(self, resolve: Callable[[str], str]) -> FeaturesConfig:
+        """The same, with the paths of files as `resolve` gives them."""
+        columns = {
+            name: feature.model_copy(update={"vocabulary": resolve(feature.vocabulary)})
+            if isinstance(feature, TextFeature) and feature.vocabulary
+            else feature
+            for name, feature in self.columns.items()
+        }
+        return self.model_copy(update={"columns": columns})
 
     @model_validator(mode="after")
     def _crosses_name_categorical_columns(self) -> FeaturesConfig:

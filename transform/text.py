@@ -8,6 +8,7 @@ sequence is cut and padded in this graph, and so in the exported one: a client s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -16,6 +17,7 @@ from tensorflow_transform import common_types
 from transform import ranges, raw, vocabulary
 from transform.categorical import vocabulary_name
 from transform.config import TextFeature, feature_name
+from transform.vocabulary_file import read_words
 
 # Ids of a sequence; the vocabulary's follow.
 PADDING, UNKNOWN = 0, 1
@@ -104,6 +106,7 @@ def _vocabulary(
         name=vocabulary_name(name),
         top_k=feature.max_tokens,
         min_count=feature.min_count,
+        words=read_words(Path(feature.vocabulary)) if feature.vocabulary else None,
     )
 
 

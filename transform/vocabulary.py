@@ -9,7 +9,7 @@ latter's graph with a sketch that stays exact up to `EXACT_VALUES` distinct valu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,12 @@ _Pairs = np.ndarray[Any, np.dtype[np.object_]]
 
 
 def vocabulary(
-    values: common_types.TensorType, *, name: str, top_k: int, min_count: int = 1
+    values: common_types.TensorType,
+    *,
+    name: str,
+    top_k: int,
+    min_count: int = 1,
+    words: Sequence[str] | None = None,
 ) -> common_types.TemporaryAnalyzerOutputType:
     """The most frequent values, as a vocabulary file in the transform graph's assets.
 
@@ -38,6 +43,7 @@ def vocabulary(
         name: Key of the vocabulary: `TFTransformOutput.vocabulary_by_name`.
         top_k: Number of values kept at most.
         min_count: A value that occurs less often is left out.
+        words: The vocabulary, in its order, whatever the values are; None: it is learned from them.
 
     Returns:
         The file, for `tft.apply_vocabulary`.
@@ -50,8 +56,9 @@ def vocabulary(
             force=True,
             filter_regex=analyzers.get_vocab_newline_characters_regex(tf.string, "text"),
         )
+        counter = _Counter(top_k, min_count) if words is None else _Given(words)
         counted = analyzers.apply_cacheable_combine_operation(
-            _Counter(top_k, min_count), batch.unique_x, batch.counts_per_x
+            counter, batch.unique_x, batch.counts_per_x
         )
         written = nodes.apply_operation(
             analyzer_nodes.VocabularyOrderAndWrite,
@@ -130,3 +137,22 @@ class _Counter(analyzer_nodes.Combiner):
     @property
     def accumulator_coder(self) -> _SketchCoder:
         return _SketchCoder()
+
+
+class _Given(_Counter):
+    """Keeps to a vocabulary that is given; so it becomes a file of the transform graph as a learned
+    one does."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(len(words), 1)
+        self._words = [word.encode() for word in words]
+
+    def add_input(
+        self, accumulator: sketches.MisraGriesSketch, next_input: tuple[_Pairs, _Pairs]
+    ) -> sketches.MisraGriesSketch:
+        return accumulator
+
+    def extract_output(self, accumulator: sketches.MisraGriesSketch) -> _Pairs:
+        pairs = np.empty((1, len(self._words), 2), dtype=object)
+        pairs[0] = [(1, word) for word in self._words]
+        return pairs

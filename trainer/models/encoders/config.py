@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from trainer.models.encoders.transformer_config import PretrainedConfig, TransformerConfig
 from transform.section import FieldError, Section
 
 
@@ -121,7 +122,9 @@ class _EncoderConfig(Section):
     def _sizes_are_of_the_encoder(self) -> _EncoderConfig:
         for name in type(self).model_fields:
             given = getattr(self, name)
-            if isinstance(given, Section) and name != self.encoder:
+            # `assay pretrain` reads the sizes that its encoder is to have.
+            is_made = (name, self.encoder) == ("transformer", "pretrained")
+            if isinstance(given, Section) and name != self.encoder and not is_made:
                 raise FieldError(f"`{name}` goes with `encoder: {name}`, not {self.encoder}", name)
         return self
 
@@ -142,7 +145,7 @@ class ImageEncoderConfig(_EncoderConfig):
 class TextEncoderConfig(_EncoderConfig):
     """How a text column with `output: sequence` becomes a vector."""
 
-    encoder: Literal["average", "cnn", "lstm", "gru"] = Field(
+    encoder: Literal["average", "cnn", "lstm", "gru", "transformer", "pretrained"] = Field(
         "average", description="The network over the tokens; lstm and gru read both ways."
     )
     embedding_dim: int = Field(64, ge=1, description="Length of a token's embedding, in floats.")
@@ -150,6 +153,25 @@ class TextEncoderConfig(_EncoderConfig):
         64, ge=1, description="cnn: filters of each width. lstm, gru: units each way."
     )
     cnn: TextCnnConfig | None = Field(None, description="Sizes of `encoder: cnn`.")
+    transformer: TransformerConfig | None = Field(
+        None, description="Sizes of `encoder: transformer`, and of what `assay pretrain` makes."
+    )
+    pretrained: PretrainedConfig | None = Field(
+        None, description="The encoder of `encoder: pretrained`, and what of it learns."
+    )
+
+    @model_validator(mode="after")
+    def _a_transformer_has_what_it_needs(self) -> TextEncoderConfig:
+        if self.encoder == "pretrained" and self.pretrained is None:
+            raise FieldError("`encoder: pretrained` needs `pretrained: {path: ...}`", "encoder")
+        heads = (self.transformer or TransformerConfig()).heads
+        if (self.transformer or self.encoder == "transformer") and self.embedding_dim % heads:
+            raise FieldError(
+                f"embedding_dim {self.embedding_dim} is not a multiple of transformer.heads "
+                f"{heads}: every head takes an equal share",
+                "embedding_dim",
+            )
+        return self
 
 
 class SeriesEncoderConfig(_EncoderConfig):

@@ -11,9 +11,11 @@ from trainer.models.encoders import (
     image_cnn,
     image_mobilenet,
     image_resnet,
+    pretrained,
     series,
     tabular,
     text,
+    text_transformer,
 )
 from transform.layout import FeatureSpec
 
@@ -55,6 +57,8 @@ TEXT_ENCODERS: dict[str, Encoder] = {
     "cnn": text.cnn,
     "lstm": text.lstm,
     "gru": text.gru,
+    "transformer": text_transformer.encode,
+    "pretrained": pretrained.encode,
 }
 SERIES_ENCODERS: dict[str, Encoder] = {"cnn": series.cnn, "gru": series.gru}
 
