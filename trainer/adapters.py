@@ -36,6 +36,15 @@ def inserted(given: PretrainedConfig, parts: Parts) -> Call:
     return parts.call
 
 
+def learning(model: tf_keras.Model) -> str:
+    """How many of a model's parameters learn, for the log."""
+    learn, fixed = (
+        sum(int(weight.shape.num_elements()) for weight in weights)
+        for weights in (model.trainable_weights, model.non_trainable_weights)
+    )
+    return f"{learn:,} of {learn + fixed:,} parameters learn"
+
+
 def without_lora(model: ModelConfig) -> ModelConfig | None:
     """The section for the model that is exported, where LoRA trained one; else None."""
     given = model.text.pretrained

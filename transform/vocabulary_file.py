@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfx_pipeline.errors import ConfigError
@@ -45,3 +46,13 @@ def read_words(path: Path) -> list[str]:
     if not words:
         raise ConfigError("the vocabulary has no word", where=str(path), hint="A word a line.")
     return words
+
+
+def difference_of(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Where two vocabularies differ first, or "" if they do not."""
+    for number, (our, their) in enumerate(zip(ours, theirs, strict=False), 1):
+        if our != their:
+            return f"word {number} is {our!r}, and {their!r} in the encoder's"
+    if len(ours) != len(theirs):
+        return f"there are {len(ours)} words, and {len(theirs)} in the encoder's"
+    return ""

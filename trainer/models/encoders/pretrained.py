@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from trainer.models.encoders.text_transformer import Parts, pooled, tokens
 from trainer.models.encoders.transformer_config import PretrainedConfig
 from transform.config import TextFeature, TransformConfig
 from transform.layout import FeatureSpec
-from transform.vocabulary_file import read_words
+from transform.vocabulary_file import difference_of, read_words
 
 if TYPE_CHECKING:
     import tensorflow_transform as tft
@@ -87,16 +86,6 @@ def check_words(
             ours = [word.decode() for word in graph.vocabulary_by_name(vocabulary_name(column))]
             if difference := difference_of(ours, theirs):
                 raise _of_other_words(f"of column {column!r} {difference}", files)
-
-
-def difference_of(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """Where two vocabularies differ first, or "" if they do not."""
-    for number, (our, their) in enumerate(zip(ours, theirs, strict=False), 1):
-        if our != their:
-            return f"word {number} is {our!r}, and {their!r} in the encoder's"
-    if len(ours) != len(theirs):
-        return f"there are {len(ours)} words, and {len(theirs)} in the encoder's"
-    return ""
 
 
 def _ours(feature: Encoding, given: PretrainedConfig, files: EncoderFiles) -> tf_keras.KerasTensor:
