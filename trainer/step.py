@@ -10,14 +10,12 @@ import tf_keras
 
 from tfx_pipeline.errors import ConfigError
 from trainer.config import TrainConfig
-from trainer.regularize.adversarial import Objective, attack, movable
+from trainer.regularize.adversarial import RowLoss, attack, movable, objective_of
 from trainer.regularize.mixup import of_packed, plain
 
 if TYPE_CHECKING:
     from transform.layout import FeatureSpec
 
-# Labels and predictions to the loss of each row [N].
-RowLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Inputs = Mapping[str, tf.Tensor]
 
 
@@ -76,12 +74,6 @@ def row_loss(model: tf_keras.Model) -> RowLoss:
     return of_packed(model.loss)
 
 
-def objective(model: tf_keras.Model) -> Objective:
-    """What an attack raises: the loss of the model's answers, as it answers when serving."""
-    loss = row_loss(model)
-    return lambda inputs, label: loss(label, model(inputs, training=False))
-
-
 def _gradients(model: tf_keras.Model, inputs: Inputs, label: tf.Tensor) -> list[Any]:
     """The gradient of the mean loss of these rows, with the penalties, by variable."""
     optimizer = model.optimizer
@@ -137,7 +129,7 @@ def _attacked(
     if config is None:
         return lambda inputs, label, index: inputs
     moved = movable(layout, model.input_names, config)
-    raised = objective(model)
+    raised = objective_of(model, row_loss(model))
 
     def attacked(inputs: Inputs, label: tf.Tensor, index: Any) -> Inputs:
         rows = tf.cast(tf.shape(label)[0], tf.float32)

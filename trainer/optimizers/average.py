@@ -54,8 +54,14 @@ class Averages:
 
     def __init__(self, model: tf_keras.Model) -> None:
         optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        # Looked up, because layers may be frozen for a while.
+        places = optimizer._index_dict
         averages = optimizer._model_variables_moving_average
-        self._pairs = list(zip(model.trainable_variables, averages, strict=True))
+        self._pairs = [
+            (variable, averages[places[key]])
+            for variable in model.variables
+            if (key := optimizer._var_key(variable)) in places
+        ]
 
     def swap(self) -> None:
         """Puts the averages into the model and its weights in their place, or back again."""

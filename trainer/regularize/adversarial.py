@@ -9,11 +9,14 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
+import tf_keras
 
 from tfx_pipeline.errors import ConfigError
 from trainer.regularize.config import AdversarialConfig
 from transform.layout import FeatureSpec
 
+# Labels and predictions to the loss of each row [N].
+RowLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 # From inputs and labels to the loss of each row [N], or its mean: only the gradient's sign counts.
 Objective = Callable[[Mapping[str, tf.Tensor], tf.Tensor], tf.Tensor]
 
@@ -51,6 +54,11 @@ def movable(
             hint="Drop it, or name features in train.adversarial.features.",
         )
     return {name: numbers[name].kind == "image" for name in chosen}
+
+
+def objective_of(model: tf_keras.Model, loss: RowLoss) -> Objective:
+    """What an attack raises: the loss of the model's answers, as it answers when serving."""
+    return lambda inputs, label: loss(label, model(dict(inputs), training=False))
 
 
 def _is_free(spec: FeatureSpec) -> bool:

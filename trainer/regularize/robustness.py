@@ -12,14 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.input import Split, all_batches
-from trainer.regularize.adversarial import attack, movable
-from trainer.regularize.config import AdversarialConfig
+from trainer.regularize.adversarial import RowLoss, attack, movable, objective_of
 from trainer.storage import write_errors
 
 if TYPE_CHECKING:
     import tf_keras
 
-    from trainer.step import RowLoss
+    from trainer.config import TrainConfig
     from transform.layout import FeatureSpec
 
 log = logging.getLogger(__name__)
@@ -31,10 +30,9 @@ _MOST_ROWS = 8192
 def report_robustness(
     model: tf_keras.Model,
     loss: RowLoss,
-    config: AdversarialConfig,
+    train: TrainConfig,
     layout: Sequence[FeatureSpec],
     split: Split,
-    seed: int,
     task: str,
     folder: str,
 ) -> dict[str, float | str | int]:
@@ -46,19 +44,19 @@ def report_robustness(
     Args:
         model: Trained; it answers with the weights that are kept.
         loss: The loss of each row.
-        config: The attack that it was trained against.
+        train: The `train` section, with the attack that it was trained against.
         layout: The features.
         split: Validation rows; the first 8,192 are attacked.
-        seed: Of pgd's start.
         task: Kind of label.
         folder: `model_run`.
 
     Raises:
         StorageError: The file cannot be written.
     """
+    config = train.adversarial
+    assert config is not None
     moved = movable(layout, model.input_names, config)
-    replica = tf.distribute.get_strategy()
-    objective = row_objective(model, loss)
+    objective = objective_of(model, loss)
 
     @tf.function
     def answers(
@@ -69,18 +67,18 @@ def report_robustness(
 
     right: list[list[np.ndarray]] = [[], []]
     rows = 0
-    with replica.scope():
-        for features, label in all_batches(split):
-            inputs = {name: features[name] for name in model.input_names}
-            both = answers(inputs, label, tf.constant([seed, rows], tf.int64))
-            for found, answer in zip(right, both, strict=True):
-                found.append(_score(np.asarray(answer), label.numpy(), task))
-            rows += len(label)
-            if rows >= _MOST_ROWS:
-                break
-    name = "rmse" if task == "regression" else "accuracy"
+    for features, label in all_batches(split):
+        inputs = {name: features[name] for name in model.input_names}
+        both = answers(inputs, label, tf.constant([train.seed, rows], tf.int64))
+        for found, answer in zip(right, both, strict=True):
+            found.append(_score(np.asarray(answer), label.numpy(), task))
+        rows += len(label)
+        if rows >= _MOST_ROWS:
+            break
+    is_number = task in ("regression", "quantile")
+    name = "rmse" if is_number else "accuracy"
     clean, robust = (float(np.concatenate(found).mean()) for found in right)
-    if task == "regression":
+    if is_number:
         clean, robust = clean**0.5, robust**0.5
     found = {
         "attack": config.attack,
@@ -99,18 +97,12 @@ def report_robustness(
     return found
 
 
-def row_objective(model: tf_keras.Model, loss: RowLoss):  # type: ignore[no-untyped-def]
-    """What an attack raises: the loss of the model's answers, as it answers when serving."""
-
-    def objective(inputs: dict[str, tf.Tensor], label: tf.Tensor) -> tf.Tensor:
-        return loss(label, model(inputs, training=False))
-
-    return objective
-
-
 def _score(answer: np.ndarray, label: np.ndarray, task: str) -> np.ndarray:
     """Of each row: whether the class is right, or the square of the error."""
-    if task == "regression":
-        return (answer[:, 0].astype(np.float64) - label[:, 0]) ** 2
+    if task in ("regression", "quantile"):
+        middle = answer[:, answer.shape[1] // 2]
+        return (middle.astype(np.float64) - label[:, 0]) ** 2
+    if task == "multilabel":
+        return ((answer > 0.5) == (label > 0.5)).mean(axis=1)
     chosen = answer.argmax(axis=1) if task == "multiclass" else answer[:, 0] > 0.5
     return (chosen == label[:, 0]).astype(np.float64)

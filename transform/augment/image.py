@@ -64,7 +64,7 @@ def _moved(images: tf.Tensor, seed: tf.Tensor, config: ImageAugmentConfig) -> tf
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.stack([a0, a1, a2, b0, b1, b2, nothing, nothing], axis=1),
-        output_shape=tf.constant(images.shape[1:3], tf.int32),
+        output_shape=tf.constant(images.shape[1:3].as_list(), tf.int32),
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="NEAREST",
