@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 HEAD = "head"
 
 
-def joined(vectors: Iterable[tf_keras.KerasTensor]) -> tf_keras.KerasTensor:
+def joined(
+    vectors: Iterable[tf_keras.KerasTensor], name: str = "features"
+) -> tf_keras.KerasTensor:
     """All vectors as one, [N, sum of widths]."""
     import tf_keras
 
     parts = list(vectors)
-    return tf_keras.layers.Concatenate(name="features")(parts) if len(parts) > 1 else parts[0]
+    return tf_keras.layers.Concatenate(name=name)(parts) if len(parts) > 1 else parts[0]
 
 
 def added(terms: Iterable[tf_keras.KerasTensor], name: str) -> tf_keras.KerasTensor:
@@ -107,7 +109,9 @@ def head(
 
 
 def l2(config: BuildConfig) -> tf_keras.regularizers.Regularizer | None:
-    """The penalty of a dense kernel."""
+    """The penalty of a dense kernel: L2, L1 or both."""
     import tf_keras
 
+    if config.l1:
+        return tf_keras.regularizers.L1L2(config.l1, config.l2)
     return tf_keras.regularizers.L2(config.l2) if config.l2 else None

@@ -31,7 +31,7 @@ def wide_terms(
     scopes = scope_names([spec.name for spec in features])
     rest = [made.vectors[s.name] for s in features if s.kind not in ("ids", "bag")]
     if rest:
-        yield dense(joined(rest), config.outputs, config, "wide", use_bias=False)
+        yield dense(joined(rest, "wide_features"), config.outputs, config, "wide", use_bias=False)
     for spec in features:
         if spec.kind not in ("ids", "bag"):
             continue
