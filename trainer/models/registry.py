@@ -27,6 +27,7 @@ class BuildConfig:
             (probability of each class) or `linear` (the label in standard deviations from its
             mean; the trainer turns it into the label's own unit).
         l2: L2 penalty for dense kernels (0: none).
+        l1: L1 penalty for them.
         folder: Folder that files named in the section start from.
     """
 
@@ -35,6 +36,7 @@ class BuildConfig:
     outputs: int
     activation: Literal["sigmoid", "softmax", "linear"]
     l2: float = 0.0
+    l1: float = 0.0
     folder: Path = Path()
 
 
