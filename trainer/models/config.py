@@ -6,14 +6,18 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from trainer.ensemble_config import EnsembleConfig
 from trainer.models.encoders.config import (
     ImageEncoderConfig,
     SeriesEncoderConfig,
     TextEncoderConfig,
 )
+from trainer.recommend.config import RankingConfig, TwoTowerConfig
 from transform.section import FieldError, Section
 
-Family = Literal["dnn", "linear", "wide_deep", "dcn", "residual", "attention"]
+Family = Literal[
+    "dnn", "linear", "wide_deep", "dcn", "residual", "attention", "ranking", "two_tower"
+]
 
 
 class DcnConfig(Section):
@@ -61,7 +65,7 @@ class AttentionConfig(Section):
 
 
 # The sections that only one family has: section to family.
-_OF_A_FAMILY = {"dcn": "dcn", "residual": "residual", "attention": "attention"}
+_OF_A_FAMILY = {name: name for name in ("dcn", "residual", "attention", "ranking", "two_tower")}
 
 
 class ModelConfig(Section):
@@ -71,7 +75,8 @@ class ModelConfig(Section):
     hidden_units: list[int] = Field(
         [128, 64],
         min_length=1,
-        description="Width of each hidden layer of dnn, wide_deep and dcn, in units.",
+        description="Width of each hidden layer of dnn, wide_deep, dcn, ranking and of two_tower's "
+        "user tower, in units.",
     )
     activation: Literal["relu", "gelu", "swish", "selu", "elu", "tanh"] = Field(
         "relu", description="Activation of hidden layers."
@@ -92,6 +97,12 @@ class ModelConfig(Section):
     attention: AttentionConfig | None = Field(
         None, description="For `family: attention`; empty: its defaults."
     )
+    ranking: RankingConfig | None = Field(
+        None, description="For `family: ranking`; empty: its defaults."
+    )
+    two_tower: TwoTowerConfig | None = Field(
+        None, description="For `family: two_tower`; empty: its defaults."
+    )
     image: ImageEncoderConfig = Field(
         ImageEncoderConfig(), description="How image columns become vectors."
     )
@@ -101,6 +112,9 @@ class ModelConfig(Section):
     series: SeriesEncoderConfig = Field(
         SeriesEncoderConfig(), description="How columns of series become vectors."
     )
+    ensemble: EnsembleConfig | None = Field(
+        None, description="Average several models of this config; empty: one model."
+    )
     builder: str | None = Field(
         None,
         description="Your own build_model(features, config): import path or file.py:function.",
@@ -109,7 +123,12 @@ class ModelConfig(Section):
     @property
     def hidden_units_shape_it(self) -> bool:
         """Whether `hidden_units` say how large the network is; of a user's builder unknown."""
-        return self.builder is None and self.family in ("dnn", "wide_deep", "dcn")
+        return self.builder is None and self.family in (
+            "dnn",
+            "wide_deep",
+            "dcn",
+            "ranking",
+        )
 
     @model_validator(mode="after")
     def _sections_belong_to_the_family(self) -> ModelConfig:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from trainer.config import ModelConfig
-from trainer.models import attention, dcn, dnn, linear, residual, wide_deep
+from trainer.config import ModelConfig, TrainConfig
+from trainer.models import attention, dcn, dnn, linear, ranking, residual, two_tower, wide_deep
+from transform.config import LabelConfig
 from transform.layout import FeatureSpec
 
 if TYPE_CHECKING:
     import tf_keras
+
+    from trainer.input import Split
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class BuildConfig:
             (probability of each class) or `linear` (the label in standard deviations from its
             mean; the trainer turns it into the label's own unit).
         l2: L2 penalty for dense kernels (0: none).
-        l1: L1 penalty for them.
+        l1: L1 penalty for them (0: none).
         folder: Folder that files named in the section start from.
+        label: What is predicted.
     """
 
     model: ModelConfig
@@ -38,6 +42,7 @@ class BuildConfig:
     l2: float = 0.0
     l1: float = 0.0
     folder: Path = Path()
+    label: LabelConfig | None = None
 
 
 BuildModel = Callable[[Sequence[FeatureSpec], BuildConfig], "tf_keras.Model"]
@@ -49,4 +54,40 @@ FAMILIES: dict[str, BuildModel] = {
     "dcn": dcn.build_model,
     "residual": residual.build_model,
     "attention": attention.build_model,
+    "ranking": ranking.build_model,
+    "two_tower": two_tower.build_model,
 }
+
+
+def family_loss(
+    model: tf_keras.Model,
+    config: ModelConfig,
+    train: TrainConfig,
+    label: LabelConfig,
+    split: Split,
+) -> Callable[..., Any] | None:
+    """The loss that a family brings with it, for `Model.compile`; None: that of the label's task.
+
+    Args:
+        model: The family's.
+        config: The `model` section.
+        train: The `train` section.
+        label: What is predicted.
+        split: The training rows.
+
+    Raises:
+        ConfigError: A field of `train` changes a loss that the family does not have.
+    """
+    if config.builder is not None or config.family != "two_tower":
+        return None
+    from trainer.losses import class_counts
+
+    two_tower.check(train)
+    return two_tower.make_loss(model, class_counts(split, len(label.classes)))
+
+
+def served(model: tf_keras.Model, config: ModelConfig) -> tf_keras.Model:
+    """A trained model in the form that its family is exported in, with the same answers."""
+    if config.builder is not None or config.family != "two_tower":
+        return model
+    return two_tower.served(model)

@@ -26,7 +26,7 @@ class Catalog(tf_keras.layers.Layer):
     """From users' vectors [N, dim] to the probability of each item [N, C].
 
     An item's vector is a row of a table, plus what a tower makes of its own features; the row then
-    starts at zero, so that an item nobody has chosen yet is what its features say.
+    starts at zero and is held back, so that an item nobody has chosen yet is what its features say.
 
     Args:
         items: The C items.
@@ -96,6 +96,13 @@ class Catalog(tf_keras.layers.Layer):
             made += self._last(x)
         return tf.linalg.l2_normalize(made, axis=1) if self.sizes.normalize else made
 
+    def penalty(self, ids: tf.Tensor) -> tf.Tensor:
+        """Of what items are beyond their features: int64 [n] to float32 [n]."""
+        if not self.items.have_features:
+            return tf.zeros(tf.shape(ids))
+        own = tf.gather(self._rows, ids)
+        return self.sizes.item_prior_rows * tf.reduce_sum(own * own, axis=1)
+
     def scores(self, users: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
         """Logits [N, n] of users' vectors [N, dim] and items' [n, dim]."""
         return tf.matmul(users, vectors, transpose_b=True) / self.sizes.temperature
@@ -118,6 +125,9 @@ def in_batch_softmax(catalog: Catalog, counts: Sequence[int]) -> Any:
     https://doi.org/10.1145/3298689.3346996, equations 4 and 5). The batch is that of all replicas.
     Outside of training, and so in `val_loss`, it is the softmax over the whole catalog.
 
+    Of an item with features of its own, what it is beyond them has a penalty, which all its rows
+    share: the fewer they are, the nearer it stays to what its features say.
+
     Args:
         catalog: The model's last layer.
         counts: Training rows of each item [C], for Q; an item without rows is in no batch.
@@ -139,7 +149,8 @@ def in_batch_softmax(catalog: Catalog, counts: Sequence[int]) -> Any:
         batch = _of_all_replicas(ids)
         scores = catalog.scores(users, catalog.vectors(batch)) - tf.gather(log_q, batch)
         own = tf.reduce_sum(users * catalog.vectors(ids), axis=1) / catalog.sizes.temperature
-        return tf.reduce_logsumexp(scores, axis=1) - (own - tf.gather(log_q, ids))
+        losses = tf.reduce_logsumexp(scores, axis=1) - (own - tf.gather(log_q, ids))
+        return losses + catalog.penalty(ids) / tf.gather(rows, ids)
 
     return loss
 

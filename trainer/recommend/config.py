@@ -31,6 +31,12 @@ class TwoTowerConfig(Section):
     item_hidden_units: list[int] = Field(
         [], description="Hidden layers over the items' own features, in units."
     )
+    item_prior_rows: float = Field(
+        10.0,
+        ge=0,
+        description="With `items`: how many rows weigh as much as what an item's features say; "
+        "with more of them it may be something else. New items need it.",
+    )
 
 
 class RankingConfig(Section):
