@@ -78,9 +78,12 @@ def pretrain(
         f"  hidden words of texts it has not seen: loss {result.loss:.3f} "
         f"(by frequency alone: {result.baseline:.3f})"
     )
+    folder = result.folder.resolve()
+    if folder.is_relative_to(pipeline.folder):
+        folder = folder.relative_to(pipeline.folder)
     console.print(
-        f"Next: set [bold]vocabulary: {result.folder / 'vocabulary.txt'}[/] of the column, and "
-        f"[bold]model.text: {{encoder: pretrained, pretrained: {{path: {result.folder}}}}}[/]; "
+        f"Next: set [bold]vocabulary: {folder / 'vocabulary.txt'}[/] of the column, and "
+        f"[bold]model.text: {{encoder: pretrained, pretrained: {{path: {folder}}}}}[/]; "
         "docs/fine-tuning.md says what to tune.",
         soft_wrap=True,
     )

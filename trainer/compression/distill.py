@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfx_pipeline.errors import ConfigError
+from trainer.adapters import without_lora
 from trainer.compression.candidate import Compressed
 from trainer.compression.config import DistillConfig
 from trainer.compression.context import Context
@@ -45,7 +46,8 @@ def distill(parent: tf_keras.Model, config: DistillConfig, context: Context) -> 
         NodeFailed: The loss or a weight became NaN or infinite.
     """
     hidden_units = _hidden_units(config, context)
-    model = _student(context.model, hidden_units)
+    # The exported teacher has what LoRA learned in its kernels, and so will the student.
+    model = _student(without_lora(context.model) or context.model, hidden_units)
     label = context.transform.label
     tf_keras.utils.set_random_seed(context.seed)
     with context.strategy.scope():
