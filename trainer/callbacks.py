@@ -11,8 +11,9 @@ import tf_keras
 
 from tfx_pipeline.errors import NodeFailed
 from trainer.checkpoints import Checkpoints, TrainState
-from trainer.config import EarlyStopping, TrainConfig
-from trainer.progress import Progress, report
+from trainer.config import TrainConfig
+from trainer.progress import Pace, Progress, report
+from trainer.selection import is_better, judges, keeps_best, value_of
 
 
 class Watch(tf_keras.callbacks.Callback):
@@ -31,6 +32,7 @@ class Watch(tf_keras.callbacks.Callback):
         self._train = train
         self._explain = explain
         self._epoch = 0
+        self._pace = Pace()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch
@@ -53,7 +55,8 @@ class Watch(tf_keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise self._lost(f"the training loss became {loss}", done)
         step = self._epoch * self._train.steps_per_epoch + done
-        report(Progress(step, self._train.steps, loss, self._epoch + 1, val_loss, epoch_end))
+        left = self._pace.seconds_left(step, self._train.steps)
+        report(Progress(step, self._train.steps, loss, self._epoch + 1, val_loss, epoch_end, left))
 
     def _lost(self, what: str, done: int) -> NodeFailed:
         step = self._epoch * self._train.steps_per_epoch + done
@@ -67,19 +70,17 @@ class Watch(tf_keras.callbacks.Callback):
 
 
 class KeepState(tf_keras.callbacks.Callback):
-    """Saves a checkpoint after every epoch; with early stopping, decides when to end.
+    """Saves a checkpoint after every epoch; keeps the best weights; decides when to stop early.
 
     Unlike Keras's EarlyStopping its memory is part of the checkpoint, so a resumed run stops in
     the epoch in which an undisturbed run would have stopped, with the same weights.
     """
 
-    def __init__(
-        self, checkpoints: Checkpoints, state: TrainState, stopping: EarlyStopping | None
-    ) -> None:
+    def __init__(self, checkpoints: Checkpoints, state: TrainState, train: TrainConfig) -> None:
         super().__init__()
         self._checkpoints = checkpoints
         self._state = state
-        self._stopping = stopping
+        self._train = train
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
@@ -87,25 +88,30 @@ class KeepState(tf_keras.callbacks.Callback):
         state.epoch.assign(epoch + 1)
         state.loss.assign(float(logs["loss"]))
         state.val_loss.assign(float(logs.get("val_loss", math.nan)))
-        if self._stopping is not None:
-            self._judge(float(logs["val_loss"]), self._stopping)
+        if judges(self._train):
+            self._judge(value_of(self._train, logs))
         self._checkpoints.save()
         self.model.stop_training = bool(state.stopped.numpy())
 
-    def _judge(self, loss: float, stopping: EarlyStopping) -> None:
+    def _judge(self, value: float) -> None:
         state = self._state
-        if not math.isfinite(loss):
+        if not math.isfinite(value):
+            what = self._train.best_metric.replace("val_", "validation ")
             raise NodeFailed(
-                f"the validation loss became {loss} in epoch {int(state.epoch.numpy())}",
+                f"the {what} became {value} in epoch {int(state.epoch.numpy())}",
                 where="Trainer",
                 hint="Look for NaN or infinity in the rows of the validation split.",
             )
-        if loss < float(state.best_loss.numpy()) - stopping.min_delta:
-            state.best_loss.assign(loss)
+        if is_better(self._train, value, float(state.best_value.numpy())):
+            state.best_value.assign(value)
+            state.best_val_loss.assign(state.val_loss)
             state.best_epoch.assign(state.epoch)
             state.best_train_loss.assign(state.loss)
             state.waited_epochs.assign(0)
-            self._checkpoints.save_best()
+            if keeps_best(self._train):
+                self._checkpoints.save_best()
             return
         state.waited_epochs.assign_add(1)
-        state.stopped.assign(int(state.waited_epochs.numpy()) >= stopping.patience_epochs)
+        stopping = self._train.early_stopping
+        if stopping is not None:
+            state.stopped.assign(int(state.waited_epochs.numpy()) >= stopping.patience_epochs)

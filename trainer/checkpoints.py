@@ -28,7 +28,8 @@ class TrainState(tf.Module):
         epoch: Epochs done.
         loss: Training loss of the last one of them; NaN before the first.
         val_loss: Validation loss then; NaN without a validation split.
-        best_loss: Lowest validation loss so far (infinity at first).
+        best_value: Best value so far of the metric that epochs are compared by (NaN at first).
+        best_val_loss: Validation loss of that epoch.
         best_epoch: The epoch it was measured in, from 1; 0 without one.
         best_train_loss: Training loss of that epoch.
         waited_epochs: Epochs since then.
@@ -41,7 +42,8 @@ class TrainState(tf.Module):
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.loss = tf.Variable(float("nan"), dtype=tf.float64, trainable=False)
         self.val_loss = tf.Variable(float("nan"), dtype=tf.float64, trainable=False)
-        self.best_loss = tf.Variable(float("inf"), dtype=tf.float64, trainable=False)
+        self.best_value = tf.Variable(float("nan"), dtype=tf.float64, trainable=False)
+        self.best_val_loss = tf.Variable(float("nan"), dtype=tf.float64, trainable=False)
         self.best_epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_train_loss = tf.Variable(float("nan"), dtype=tf.float64, trainable=False)
         self.waited_epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -65,6 +67,7 @@ class Checkpoints:
             data. A checkpoint of another training, or of a model with other variables, would be
             restored in part and without a word; so a digest of all that lies beside them, and
             others are removed here.
+        keep: How many of the latest checkpoints stay on disk.
 
     Raises:
         StorageError: The folder cannot be written.
@@ -77,6 +80,7 @@ class Checkpoints:
         optimizer: tf_keras.optimizers.Optimizer,
         state: TrainState,
         made_by: Mapping[str, Any],
+        keep: int = 1,
     ) -> None:
         self._folder = folder
         with write_errors(folder):
@@ -91,13 +95,25 @@ class Checkpoints:
                 random_generators=random_generators(model),
             ),
             folder,
-            max_to_keep=1,
+            max_to_keep=keep,
             checkpoint_name="epoch",
         )
 
-    def restore(self) -> int:
-        """Restores the latest checkpoint, if there is one; returns the epochs done."""
-        self._manager.restore_or_initialize()
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs that there are checkpoints of."""
+        return [int(path.rpartition("-")[2]) for path in self._manager.checkpoints]
+
+    def restore(self, epoch: int | None = None) -> int:
+        """Restores the checkpoint of an epoch, if there is one; returns the epochs done.
+
+        Args:
+            epoch: One of `epochs`, or 0 to start anew; None: the latest.
+        """
+        found = dict(zip(self.epochs, self._manager.checkpoints, strict=True))
+        path = found.get(max(found, default=0) if epoch is None else epoch)
+        if path is not None:
+            self._manager.checkpoint.restore(path)
         return int(self._state.epoch.numpy())
 
     def save(self) -> None:

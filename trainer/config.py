@@ -15,7 +15,7 @@ class EarlyStopping(Section):
     """Stop when the validation split no longer improves, and keep the best weights."""
 
     patience_epochs: int = Field(3, ge=1, description="Epochs without improvement to wait.")
-    min_delta: float = Field(0.0, ge=0, description="Smallest change of the loss that counts.")
+    min_delta: float = Field(0.0, ge=0, description="Smallest gain that counts.")
 
 
 class TrainConfig(Section):
@@ -25,8 +25,16 @@ class TrainConfig(Section):
     steps_per_epoch: int = Field(
         200, ge=1, description="Steps between two validations and checkpoints."
     )
-    batch_size: int = Field(128, ge=1, description="Global batch, in rows, over all replicas.")
+    batch_size: int = Field(
+        128, ge=1, description="Rows a step: over all replicas, or of each one with `scale`."
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate.")
+    scale: Literal["none", "linear", "sqrt"] = Field(
+        "none",
+        description="What several replicas change. `none`: nothing. Else batch_size and "
+        "learning_rate are one replica's: the global batch is batch_size times the replicas, and "
+        "the rate grows with them (`linear`) or with their square root (`sqrt`).",
+    )
     l2: float = Field(0.0, ge=0, description="L2 penalty on dense kernels.")
     loss: Literal["auto", "focal"] = Field(
         "auto",
@@ -51,9 +59,12 @@ class TrainConfig(Section):
         None, description="Stop early on the validation split; empty: train all steps."
     )
     seed: int = Field(17, ge=0, description="Seed of weights, shuffling and dropout.")
-    strategy: Literal["auto", "mirrored", "default", "tpu", "multi_worker"] = Field(
+    strategy: Literal["auto", "mirrored", "default", "tpu", "multi_worker", "horovod"] = Field(
         "mirrored",
         description="Distribution strategy. `auto`: mirrored with two or more GPUs, else default.",
+    )
+    join_timeout_seconds: int = Field(
+        300, ge=1, description="With multi_worker: how long to wait for the other workers."
     )
     logical_cpus: int = Field(
         0, ge=0, le=64, description="Split the CPU into this many logical replicas; 0: do not."
@@ -64,14 +75,31 @@ class TrainConfig(Section):
         description="Hold the parsed rows of a split in memory up to this many megabytes; a "
         "larger split is streamed from disk.",
     )
-    tensorboard: bool = Field(True, description="Write TensorBoard logs beside the model.")
+    keep: Literal["last", "best"] | None = Field(
+        None,
+        description="Which weights are kept; empty: the best with early stopping, else the last.",
+    )
+    best_metric: Literal["val_loss", "val_accuracy", "val_auc"] = Field(
+        "val_loss", description="What epochs are compared by, for `keep` and early stopping."
+    )
+    checkpoints_to_keep: int = Field(
+        1, ge=1, description="Latest checkpoints on disk. Those of the best weights come on top."
+    )
+    tensorboard: bool | Literal["scalars", "full"] = Field(
+        True,
+        description="Logs for TensorBoard beside the model: scalars (true), with `full` also "
+        "histograms of the weights and the graph.",
+    )
+    profile_steps: int = Field(
+        0, ge=0, description="Steps to profile, for TensorBoard; `assay run --profile` sets it."
+    )
     run_fn: str = Field(
         "trainer.run.run_fn", description="TFX run_fn: import path or file.py:function."
     )
 
     @model_validator(mode="after")
     def _replicas_share_the_batch(self) -> TrainConfig:
-        if self.logical_cpus and self.batch_size % self.logical_cpus:
+        if self.scale == "none" and self.logical_cpus and self.batch_size % self.logical_cpus:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of logical_cpus "
                 f"{self.logical_cpus}: every replica takes an equal share of each step"

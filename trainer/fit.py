@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tf_keras
 
+from trainer import tensorboard
 from trainer.callbacks import KeepState, Watch
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
@@ -19,7 +20,8 @@ from trainer.losses import make_loss
 from trainer.models.build import LabelScale
 from trainer.models.encoders.unfreeze import unfreezing
 from trainer.progress import Ended, Resumed, report
-from trainer.tensorboard import TensorBoardScalars
+from trainer.selection import keeps_best
+from trainer.strategy import latest_common, least_to_keep
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -39,23 +41,25 @@ def compile_model(
     label: LabelConfig,
     scale: LabelScale,
     loss: Callable[..., Any] | str | None = None,
+    metrics: Sequence[tf_keras.metrics.Metric] = (),
 ) -> None:
     """Compiles for the label's task. The loss of a regression is in squared standard deviations
     of the label, so that one learning rate suits labels of any size; so is a `loss` in its place.
     """
-    losses = {
-        "binary": "binary_crossentropy",
-        "multiclass": "sparse_categorical_crossentropy",
-        "regression": "mse",
-    }
     model.compile(
         optimizer=tf_keras.optimizers.Adam(train.learning_rate),
         loss=loss or make_loss(train, label, scale.class_weights),
         loss_weights=[scale.std**-2] if label.task == "regression" else None,
-        steps_per_execution=min(_STEPS_PER_EXECUTION, train.steps_per_epoch),
+        metrics=list(metrics),
+        steps_per_execution=_steps_a_call(train),
     )
     # Otherwise the first step makes its variables, and is traced twice for it.
     model.optimizer.build(model.trainable_variables)
+
+
+def _steps_a_call(train: TrainConfig) -> int:
+    """Steps of one call of the training function; a profile wants no more than it shows."""
+    return min(_STEPS_PER_EXECUTION, train.steps_per_epoch, train.profile_steps or train.steps)
 
 
 def fit(
@@ -82,11 +86,13 @@ def fit(
         ConfigError: Fewer rows than one batch.
         NodeFailed: The loss became NaN or infinite.
         StorageError: A checkpoint cannot be written.
+        WorkerLost: Another worker of the cluster is gone.
     """
     state = TrainState()
     folder = os.path.join(model_run_dir, "checkpoints")
-    checkpoints = Checkpoints(folder, model, model.optimizer, state, made_by)
-    epoch = checkpoints.restore()
+    keep = max(train.checkpoints_to_keep, least_to_keep())
+    checkpoints = Checkpoints(folder, model, model.optimizer, state, made_by, keep)
+    epoch = checkpoints.restore(latest_common(checkpoints.epochs, keep))
     if epoch:
         log.info("resumed after epoch %d from %s", epoch, folder)
         report(Resumed(_steps_after(epoch, train), train.steps, epoch))
@@ -94,10 +100,9 @@ def fit(
         *extra,
         *unfreezing(model, train),
         Watch(train, lambda: not_finite(train_split)),
-        KeepState(checkpoints, state, train.early_stopping),
+        KeepState(checkpoints, state, train),
     ]
-    if train.tensorboard:
-        callbacks.append(TensorBoardScalars(model_run_dir, train))
+    callbacks += tensorboard.callbacks(model_run_dir, train)
     validation = all_batches(val_split) if val_split is not None else None
     whole_epochs, rest = divmod(train.steps, train.steps_per_epoch)
     # Keras takes one length for all epochs of a call, so a shorter last one is a call of its own.
@@ -115,7 +120,7 @@ def fit(
             verbose=0,
         )
         epoch = last_epoch
-    if train.early_stopping is not None:
+    if keeps_best(train):
         checkpoints.restore_best()
     report(_ended(state, train))
 
@@ -126,9 +131,9 @@ def _steps_after(epochs: int, train: TrainConfig) -> int:
 
 def _ended(state: TrainState, train: TrainConfig) -> Ended:
     """How far training came, and the losses of the weights that are kept."""
-    best = train.early_stopping is not None
+    best = keeps_best(train)
     epoch, loss, val_loss = (
-        (state.best_epoch, state.best_train_loss, state.best_loss)
+        (state.best_epoch, state.best_train_loss, state.best_val_loss)
         if best
         else (state.epoch, state.loss, state.val_loss)
     )
@@ -139,6 +144,8 @@ def _ended(state: TrainState, train: TrainConfig) -> Ended:
         loss=_known(loss),
         val_loss=_known(val_loss),
         best=best,
+        metric=train.best_metric,
+        value=_known(state.best_value) if best else None,
     )
 
 

@@ -6,13 +6,15 @@ resumed at step `s` therefore sees the rows that an undisturbed run would have s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfx_pipeline.errors import ConfigError, DataError
+from trainer.records import needed, parser, pop_label, records
+from trainer.stream import shuffled_stream
 from transform.config import LABEL
-from transform.layout import FeatureSpec, model_inputs
+from transform.layout import FeatureSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 _PARSE_ROWS = 2048  # Rows a parse call: vectorized parsing costs per call, not per row.
 _EVALUATE_ROWS = 4096  # Rows a validation step.
-_SHUFFLE_ROWS = 20_000  # Shuffle buffer, in serialized rows, when streaming.
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Split:
         spec: `tf.io.parse_example` spec of the features and the label.
         rows: N.
         held: The rows, or None where they do not fit in memory and are streamed.
+        row_bytes: Size of the widest parsed row, where they are streamed.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Split:
     spec: Mapping[str, Any]
     rows: int
     held: Held | None
+    row_bytes: int = 0
 
 
 def expand(patterns: Sequence[str]) -> tuple[str, ...]:
@@ -90,12 +93,12 @@ def read(
     """
     import tensorflow as tf
 
-    needed = _needed(layout, spec)
+    spec = needed(layout, spec)
     chunks: list[dict[str, np.ndarray]] = []
     row_bytes: dict[str, int] = {}
     rows = 0
     fits = True
-    dataset = _records(files).batch(_PARSE_ROWS).map(_parser(layout, needed), 2).prefetch(2)
+    dataset = records(files).batch(_PARSE_ROWS).map(parser(layout, spec), 2).prefetch(2)
     try:
         for batch in dataset:
             chunk = {key: value.numpy() for key, value in batch.items()}
@@ -120,10 +123,12 @@ def read(
             hint="Check data.split: its fractions, key or column leave nothing for this split.",
         )
     if not fits:
-        return Split(name, tuple(files), layout, needed, rows, None)
+        return Split(
+            name, tuple(files), layout, spec, rows, None, row_bytes=sum(row_bytes.values())
+        )
     arrays = {key: _join([chunk[key] for chunk in chunks]) for key in chunks[0]}
     label = arrays.pop(LABEL)
-    return Split(name, tuple(files), layout, needed, rows, Held(arrays, label))
+    return Split(name, tuple(files), layout, spec, rows, Held(arrays, label))
 
 
 def train_batches(split: Split, batch_size: int, seed: int, first_step: int) -> tf.data.Dataset:
@@ -144,7 +149,16 @@ def train_batches(split: Split, batch_size: int, seed: int, first_step: int) -> 
             hint=f"Set train.batch_size to {split.rows} or less.",
         )
     dataset = (
-        _shuffled_stream(split, batch_size, seed, first_step)
+        shuffled_stream(
+            split.files,
+            split.layout,
+            split.spec,
+            rows=split.rows,
+            row_bytes=split.row_bytes,
+            batch_size=batch_size,
+            seed=seed,
+            first=first_step,
+        )
         if split.held is None
         else _shuffled_gather(split.held, split.rows, batch_size, seed, first_step)
     )
@@ -159,8 +173,8 @@ def all_batches(split: Split) -> tf.data.Dataset:
         dataset = tf.data.Dataset.from_tensor_slices((dict(split.held.features), split.held.label))
         dataset = dataset.batch(_EVALUATE_ROWS)
     else:
-        dataset = _records(split.files).batch(_EVALUATE_ROWS)
-        dataset = dataset.map(_parser(split.layout, split.spec), 2).map(_pop_label)
+        dataset = records(split.files).batch(_EVALUATE_ROWS)
+        dataset = dataset.map(parser(split.layout, split.spec), 2).map(pop_label)
         # Keras takes several steps a call and must know how many there are.
         batches = -(-split.rows // _EVALUATE_ROWS)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
@@ -223,63 +237,6 @@ def _shuffled_gather(
     passes = tf.data.Dataset.range(first // batches_a_pass, tf.int64.max).flat_map(one_pass)
     indices = passes.skip(first % batches_a_pass)
     return indices.map(batch, num_parallel_calls=1).prefetch(16)
-
-
-def _shuffled_stream(split: Split, batch_size: int, seed: int, first: int) -> tf.data.Dataset:
-    import tensorflow as tf
-
-    files = tf.constant(split.files)
-    # A file is read in order and only files are shuffled freely, so the buffer mixes the rest.
-    buffer = max(_SHUFFLE_ROWS, 2 * batch_size)
-
-    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(files, seed=tf.stack([seed, number]))
-        records = tf.data.Dataset.from_tensor_slices(order).interleave(
-            _records_of, cycle_length=4, block_length=16, deterministic=True
-        )
-        records = records.shuffle(buffer, seed=seed + number, reshuffle_each_iteration=False)
-        return records.batch(batch_size, drop_remainder=True)
-
-    batches_a_pass = split.rows // batch_size
-    passes = tf.data.Dataset.range(first // batches_a_pass, tf.int64.max).flat_map(one_pass)
-    batches = passes.skip(first % batches_a_pass)
-    return batches.map(_parser(split.layout, split.spec), 2).map(_pop_label).prefetch(4)
-
-
-def _records(files: Sequence[str]) -> tf.data.Dataset:
-    import tensorflow as tf
-
-    return tf.data.Dataset.from_tensor_slices(list(files)).flat_map(_records_of)
-
-
-def _records_of(file: tf.Tensor) -> tf.data.Dataset:
-    import tensorflow as tf
-
-    gzipped = tf.strings.regex_full_match(file, r".*\.gz")
-    return tf.data.TFRecordDataset(file, compression_type=tf.where(gzipped, "GZIP", ""))
-
-
-def _needed(layout: Sequence[FeatureSpec], spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `spec` that the model reads: parsing the rest would cost time."""
-    names = [LABEL, *(s.name for s in layout), *(s.weights for s in layout if s.weights)]
-    return {name: spec[name] for name in names}
-
-
-def _parser(
-    layout: Sequence[FeatureSpec], spec: Mapping[str, Any]
-) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    import tensorflow as tf
-
-    def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        parsed = tf.io.parse_example(serialized, dict(spec))
-        return model_inputs(parsed, layout) | {LABEL: tf.reshape(parsed[LABEL], [-1, 1])}
-
-    return parse
-
-
-def _pop_label(parsed: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    features = {name: value for name, value in parsed.items() if name != LABEL}
-    return features, parsed[LABEL]
 
 
 def _join(chunks: Sequence[np.ndarray]) -> np.ndarray:

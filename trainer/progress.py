@@ -7,12 +7,15 @@ Standard library only. Nodes run in threads of one process, so a listener belong
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
+
+_WORTH_SAYING_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Progress:
         epoch: Epoch under way, from 1.
         val_loss: Loss on the validation split; only at the end of an epoch, None otherwise.
         epoch_end: Whether an epoch has just ended.
+        seconds_left: Until the last step, at the pace so far; None where it is not known yet.
+            Early stopping may end it before.
     """
 
     step: int
@@ -34,6 +39,7 @@ class Progress:
     epoch: int
     val_loss: float | None = None
     epoch_end: bool = False
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class Ended:
         kept_step: The step whose weights are kept: the best one with early stopping, else the last.
         loss: Mean training loss of the epoch that ended there, and
         val_loss: the loss on the validation split then; None where they are not known.
-        best: Whether the weights were chosen by `val_loss`.
+        best: Whether the weights were chosen, by `metric`, which then had
+        value: this value.
     """
 
     step: int
@@ -70,6 +77,8 @@ class Ended:
     loss: float | None
     val_loss: float | None
     best: bool
+    metric: str = "val_loss"
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,12 +125,46 @@ def describe(event: Event) -> str:
                 f"(epoch {event.epoch})"
             )
         case Ended(best=True):
-            return f"{_steps(event)}, best val {event.val_loss:.4g} at {event.kept_step}"
+            name = "val" if event.metric == "val_loss" else event.metric
+            value = event.val_loss if event.value is None else event.value
+            return f"{_steps(event)}, best {name} {value:.4g} at {event.kept_step}"
         case Ended():
             return _steps(event) + (f", {_losses(event)}" if event.loss is not None else "")
         case Stage():
             return event.what
-    return _losses(event)
+    return _losses(event) + left(event.seconds_left)
+
+
+class Pace:
+    """How long the rest takes, at the mean pace since the first report to this object.
+
+    The steps before that are left out: they hold the tracing of the graph.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def seconds_left(self, step: int, total_steps: int) -> float | None:
+        """Seconds until `total_steps`, or None at the first report."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, step
+        since, first = self._first
+        if step <= first:
+            return None
+        return (now - since) / (step - first) * (total_steps - step)
+
+
+def left(seconds: float | None) -> str:
+    """Time left in words (`, 2 min left`); empty where it is not known, or not worth a word."""
+    if seconds is None or seconds < _WORTH_SAYING_S:
+        return ""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f", {seconds:.0f} s left"
+    if minutes < 100:
+        return f", {minutes} min left"
+    return f", {minutes // 60} h {minutes % 60} min left"
 
 
 def _steps(event: Ended) -> str:
@@ -143,12 +186,13 @@ def report(event: Event) -> None:
     elif isinstance(event, Progress) and event.epoch_end:
         val = "" if event.val_loss is None else f", val_loss {event.val_loss:.5g}"
         log.info(
-            "epoch %d: step %d of %d, loss %.5g%s",
+            "epoch %d: step %d of %d, loss %.5g%s%s",
             event.epoch,
             event.step,
             event.total_steps,
             event.loss,
             val,
+            left(event.seconds_left),
         )
     elif isinstance(event, Ended):
         log.info("%s", describe(event))

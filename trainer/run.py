@@ -7,15 +7,19 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfx_pipeline.errors import ConfigError, DataError
 from trainer.config import ModelConfig, TrainConfig
+from trainer.selection import judges
 from transform.config import TransformConfig
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_transform as tft
+    import tf_keras
     from tfx.components.trainer.fn_args_utils import FnArgs
 
     from trainer.input import Split
@@ -79,52 +83,106 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     config = TrainerConfig.read(fn_args.custom_config)
 
-    import tensorflow_transform as tft
-    import tf_keras
-
-    from trainer import calibrate, export, fit, losses, strategy
-    from trainer.input import first_rows
-    from trainer.models import build
-    from transform.layout import layout
+    from trainer import calibrate, export, fit, strategy
 
     strategy.configure_devices(config.train)
     seconds: dict[str, float] = {}
     with _timed("load", seconds):
         scope = strategy.make_strategy(config.train)
-        tft_output = tft.TFTransformOutput(fn_args.transform_graph_path)
-        features = layout(config.transform, tft_output)
-        train_split, val_split = read_splits(
-            fn_args.train_files or [],
-            fn_args.eval_files or [],
-            config,
-            features,
-            tft_output.transformed_feature_spec(),
-        )
-        losses.check(config.train, config.transform.label)
-        calibrate.check(config.train, config.transform.label, val_split)
-        scale = label_scale(config, train_split)
+        config = replace(config, train=strategy.scaled(config.train, scope.num_replicas_in_sync))
+        data = load(fn_args, config)
     with _timed("build", seconds), scope.scope():
-        tf_keras.utils.set_random_seed(config.train.seed)
-        label = config.transform.label
-        rows = first_rows(train_split) if config.model.builder else None
-        model = build.build(features, config.model, config.train, label, scale, config.folder, rows)
-        fit.compile_model(model, config.train, label, scale)
-    run_dir = fn_args.model_run_dir
-    chief = strategy.is_chief(scope)
-    if not chief:
-        # Every worker has to save, because saving synchronizes them; only the chief's is kept.
-        run_dir = os.path.join(run_dir, f"worker-{scope.cluster_resolver.task_id}")
-    with _timed("fit", seconds), scope.scope():
-        fit.fit(model, config.train, train_split, val_split, run_dir, _made_by(fn_args))
-    if not chief:
+        model = build_compiled(config, data)
+    run_dir = own_run_dir(fn_args.model_run_dir, scope)
+    made_by = _made_by(fn_args, config.train)
+    with _timed("fit", seconds), scope.scope(), strategy.watching_workers():
+        fit.fit(model, config.train, data.train_split, data.val_split, run_dir, made_by)
+    if not strategy.is_chief(scope):
         return
     with _timed("calibrate", seconds):
-        calibrate.calibrate(model, config.train, config.transform.label, val_split)
+        calibrate.calibrate(model, config.train, config.transform.label, data.val_split)
     with _timed("export", seconds):
         export.save_keras(model, os.path.join(run_dir, "keras_model.h5"))
-        export.export(model, tft_output, features, config.transform, fn_args.serving_model_dir)
+        export.export(
+            model, data.tft_output, data.features, config.transform, fn_args.serving_model_dir
+        )
     phases = ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items())
-    log.info("trained %d rows in seconds: %s", train_split.rows, phases)
+    log.info("trained %d rows in seconds: %s", data.train_split.rows, phases)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a model is built from and trained on.
+
+    Attributes:
+        tft_output: Of Transform.
+        features: The layout of the transformed features.
+        train_split: Rows to learn from.
+        val_split: Rows for validation, or None.
+        scale: Of the label.
+    """
+
+    tft_output: tft.TFTransformOutput
+    features: list[FeatureSpec]
+    train_split: Split
+    val_split: Split | None
+    scale: LabelScale
+
+
+def load(fn_args: FnArgs, config: TrainerConfig) -> Loaded:
+    """Reads what `fn_args` names, and checks what can be checked before a model is built.
+
+    Raises:
+        ConfigError, DataError: As `read_splits`; loss or calibration does not fit the label.
+    """
+    import tensorflow_transform as tft
+
+    from trainer import calibrate, losses
+    from transform.layout import layout
+
+    tft_output = tft.TFTransformOutput(fn_args.transform_graph_path)
+    features = layout(config.transform, tft_output)
+    train_split, val_split = read_splits(
+        fn_args.train_files or [],
+        fn_args.eval_files or [],
+        config,
+        features,
+        tft_output.transformed_feature_spec(),
+    )
+    losses.check(config.train, config.transform.label)
+    calibrate.check(config.train, config.transform.label, val_split)
+    return Loaded(tft_output, features, train_split, val_split, label_scale(config, train_split))
+
+
+def build_compiled(config: TrainerConfig, data: Loaded) -> tf_keras.Model:
+    """Builds and compiles the model, in the scope of the strategy it trains under.
+
+    Raises:
+        ConfigError, NodeFailed: As `build`; `train.best_metric` does not fit the label.
+    """
+    import tf_keras
+
+    from trainer import fit, selection
+    from trainer.input import first_rows
+    from trainer.models.build import build
+
+    train, label = config.train, config.transform.label
+    metrics = selection.metrics(train, label)
+    tf_keras.utils.set_random_seed(train.seed)
+    rows = first_rows(data.train_split) if config.model.builder else None
+    model = build(data.features, config.model, train, label, data.scale, config.folder, rows)
+    fit.compile_model(model, train, label, data.scale, metrics=metrics)
+    return model
+
+
+def own_run_dir(run_dir: str, scope: tf.distribute.Strategy) -> str:
+    """Where this process keeps checkpoints and logs. Every worker has to save, because saving
+    synchronizes them, and each goes on from its own; only the chief's are kept in the end."""
+    from trainer import strategy
+
+    if strategy.is_chief(scope):
+        return run_dir
+    return os.path.join(run_dir, f"worker-{scope.cluster_resolver.task_id}")
 
 
 def read_splits(
@@ -164,18 +222,21 @@ def read_splits(
     if val_files:
         val = read("val", val_files, layout, spec, cache_max_mb=train.cache_max_mb)
         return train_split, val
-    if train.early_stopping is not None:
+    if judges(train):
+        field = "train.early_stopping" if train.early_stopping else "train.keep: best"
         raise ConfigError(
-            "train.early_stopping needs a validation split, and there is none",
+            f"{field} needs a validation split, and there is none",
             hint="Set data.split.val_fraction above 0 (or provide a `val` split), or drop "
-            "train.early_stopping. The eval split is the gate's and is not looked at.",
+            f"{field}. The eval split is the gate's and is not looked at.",
         )
     return train_split, None
 
 
-def _made_by(fn_args: FnArgs) -> dict[str, Any]:
-    """What the weights follow from: config, the user's code (by fingerprint), data."""
+def _made_by(fn_args: FnArgs, train: TrainConfig) -> dict[str, Any]:
+    """What the weights follow from: config (also as it is on this number of replicas), the user's
+    code (by fingerprint), data."""
     return {
+        "scaled": [train.batch_size, train.learning_rate],
         "custom_config": fn_args.custom_config,
         "transform_graph": fn_args.transform_graph_path,
         "files": [list(fn_args.train_files or []), list(fn_args.eval_files or [])],

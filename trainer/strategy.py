@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.errors import EnvironmentMismatch
+from trainer.cluster import WorkerLost, join, read_cluster
 from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -63,9 +66,48 @@ def make_strategy(train: TrainConfig) -> tf.distribute.Strategy:
         case "tpu":
             return _tpu()
         case "multi_worker":
-            return _multi_worker()
+            return _multi_worker(train)
+        case "horovod":
+            raise _horovod()
         case _:
             return _mirrored(train)
+
+
+def scaled(train: TrainConfig, replicas: int) -> TrainConfig:
+    """The config that the replicas train by together: its batch is the global one.
+
+    With `train.scale` the config speaks of one replica. The batch grows with their number k, so
+    that each keeps its share; the learning rate grows by k (`linear`: Goyal et al. 2017,
+    arXiv:1706.02677, section 2.1) or by its root (`sqrt`: Krizhevsky 2014, arXiv:1404.5997,
+    section 5; which suits Adam and its kin: Malladi et al. 2022, arXiv:2205.10287).
+
+    Args:
+        train: The `train` section.
+        replicas: `num_replicas_in_sync`.
+
+    Returns:
+        A config with `scale: none`, which trains the same on any number of replicas.
+    """
+    if train.scale == "none":
+        return train
+    factor = float(replicas) if train.scale == "linear" else math.sqrt(replicas)
+    found = train.model_copy(
+        update={
+            "scale": "none",
+            "batch_size": train.batch_size * replicas,
+            "learning_rate": train.learning_rate * factor,
+        }
+    )
+    log.info(
+        "train.scale %s, %d replicas: global batch %d (%d each), learning rate %g (%g for one)",
+        train.scale,
+        replicas,
+        found.batch_size,
+        train.batch_size,
+        found.learning_rate,
+        train.learning_rate,
+    )
+    return found
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -80,6 +122,62 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     )
 
 
+def least_to_keep() -> int:
+    """Checkpoints that each worker has to keep, under the strategy of this scope.
+
+    A kill between two workers' saves leaves one of them an epoch ahead: both have the one before.
+    """
+    return 2 if _of_several_workers() else 1
+
+
+def latest_common(epochs: Sequence[int], most: int) -> int:
+    """The latest epoch that all workers of this scope's strategy have a checkpoint of; 0: none.
+
+    A collective: every worker calls it.
+
+    Args:
+        epochs: Those that this worker has, at most
+        most: so many, on any worker.
+    """
+    import tensorflow as tf
+
+    if not _of_several_workers():
+        return max(epochs, default=0)
+    own = tf.constant([*epochs, *[0] * (most - len(epochs))], tf.int64)[tf.newaxis]
+    strategy = tf.distribute.get_strategy()
+
+    def gather() -> tf.Tensor:
+        return tf.distribute.get_replica_context().all_gather(own, axis=0)
+
+    everyone = strategy.experimental_local_results(tf.function(lambda: strategy.run(gather))())[0]
+    return int(max(set.intersection(*(set(row) for row in everyone.numpy().tolist())) | {0}))
+
+
+@contextmanager
+def watching_workers() -> Iterator[None]:
+    """Raises `WorkerLost` for what TensorFlow raises where another worker is gone."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        if not _of_several_workers():
+            raise
+        raise WorkerLost(
+            "another worker of the cluster is gone",
+            where="Trainer",
+            hint="Its own log says why. Start all workers again: training goes on from the last "
+            "checkpoint.",
+        ) from error
+
+
+def _of_several_workers() -> bool:
+    import tensorflow as tf
+
+    strategy = tf.distribute.get_strategy()
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
 def _mirrored(train: TrainConfig) -> tf.distribute.Strategy:
     import tensorflow as tf
 
@@ -91,14 +189,18 @@ def _mirrored(train: TrainConfig) -> tf.distribute.Strategy:
         devices = cpus[: train.logical_cpus]
     else:
         return tf.distribute.get_strategy()
-    if train.batch_size % len(devices):
-        raise EnvironmentMismatch(
-            f"train.batch_size {train.batch_size} does not divide over {len(devices)} replicas",
-            hint=f"Set train.batch_size to a multiple of {len(devices)}, "
-            "or `train.strategy: default` to train on one device.",
-        )
+    _check_divides(train, len(devices))
     log.info("MirroredStrategy over %s", ", ".join(devices))
     return tf.distribute.MirroredStrategy(devices)
+
+
+def _check_divides(train: TrainConfig, replicas: int) -> None:
+    if train.scale == "none" and train.batch_size % replicas:
+        raise EnvironmentMismatch(
+            f"train.batch_size {train.batch_size} does not divide over {replicas} replicas",
+            hint=f"Set train.batch_size to a multiple of {replicas}, or say that it is one "
+            "replica's by `train.scale`; or `train.strategy: default` to train on one device.",
+        )
 
 
 def _tpu() -> tf.distribute.Strategy:
@@ -127,39 +229,13 @@ def _tpu() -> tf.distribute.Strategy:
     return tf.distribute.TPUStrategy(resolver)
 
 
-def _multi_worker() -> tf.distribute.Strategy:
+def _multi_worker(train: TrainConfig) -> tf.distribute.Strategy:
     import tensorflow as tf
 
-    hint = (
-        "Set TF_CONFIG in every worker before it starts, for instance "
-        '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
-        '"task": {"type": "worker", "index": 0}}; or set `train.strategy: mirrored`.'
-    )
-    text = os.environ.get("TF_CONFIG", "")
-    if not text.strip():
-        raise EnvironmentMismatch(
-            "train.strategy is multi_worker, but TF_CONFIG is not set", where="TF_CONFIG", hint=hint
-        )
+    cluster = read_cluster()
+    join(cluster, train.join_timeout_seconds)
     try:
-        config = json.loads(text)
-        workers = config["cluster"]["worker"]
-        index = int(config["task"]["index"])
-        kind = config["task"]["type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise EnvironmentMismatch(
-            f"TF_CONFIG is not what TensorFlow expects ({type(error).__name__}: {error})",
-            where="TF_CONFIG",
-            hint=hint,
-        ) from error
-    if kind not in ("chief", "worker") or (kind == "worker" and not 0 <= index < len(workers)):
-        raise EnvironmentMismatch(
-            f"TF_CONFIG names task {kind} {index}, which its cluster of {len(workers)} workers "
-            "does not have",
-            where="TF_CONFIG",
-            hint=hint,
-        )
-    try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, ValueError, tf.errors.OpError) as error:
         raise EnvironmentMismatch(
             f"this worker cannot join the cluster: {str(error).strip().splitlines()[0]}",
@@ -167,3 +243,22 @@ def _multi_worker() -> tf.distribute.Strategy:
             hint="Multi-worker training must be the first use of TensorFlow in the process, and "
             "every worker's host:port must be free and reachable.",
         ) from error
+    _check_divides(train, strategy.num_replicas_in_sync)
+    return strategy
+
+
+def _horovod() -> EnvironmentMismatch:
+    """Why training does not run under Horovod."""
+    try:
+        import horovod.tensorflow  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:  # Its native part does not load, either.
+        headline = f"train.strategy is horovod, and `import horovod.tensorflow` fails ({error})"
+    else:
+        headline = "train.strategy is horovod, which Assay does not drive"
+    return EnvironmentMismatch(
+        headline,
+        where="train.strategy",
+        hint="Horovod's last release, 0.28.1, does not build against TensorFlow 2.21. Set "
+        "`train.strategy: multi_worker`: the same synchronous all-reduce between machines, from "
+        "TF_CONFIG.",
+    )

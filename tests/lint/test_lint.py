@@ -41,6 +41,10 @@ def test_a_sound_config_passes(tmp_path: Path) -> None:
             "no validation split",
         ),
         (
+            GOOD + "train: {keep: best}  # no early_stopping\n" + GATE + "#",
+            "no validation split",
+        ),
+        (
             GOOD + GATE.replace("gates: {", "gates: {data: {drift: {age: {linf: 0.1}}}, "),
             "jensen_shannon",
         ),

@@ -18,6 +18,7 @@ from tfx.types.standard_artifacts import String as StringArtifact
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import DataError, Transient
 from tfx_pipeline.runners import mlmd
+from trainer.cluster import WorkerLost
 
 
 @component
@@ -64,6 +65,8 @@ def act(order: Path) -> None:
         raise DataError("bad row", where="data.csv:7", hint="mend row 7")
     if what == "disk full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if what == "worker lost":
+        raise WorkerLost("another worker is gone")
     if what == "kill":
         order.unlink()
         os.kill(os.getpid(), signal.SIGKILL)

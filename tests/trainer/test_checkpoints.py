@@ -82,6 +82,27 @@ def test_another_run_starts_anew_and_says_so_once(
     assert open_at(trained, model(units, name), made_by)[0].restore() == 1
 
 
+def test_as_many_checkpoints_are_kept_as_asked_for(tmp_path: Path) -> None:
+    built, state = model(8), TrainState()
+    checkpoints = Checkpoints(str(tmp_path), built, built.optimizer, state, MADE_BY, keep=2)
+    for epoch in (1, 2, 3):
+        state.epoch.assign(epoch)
+        checkpoints.save()
+    again, after = model(8), TrainState()
+    checkpoints = Checkpoints(str(tmp_path), again, again.optimizer, after, MADE_BY, keep=2)
+    assert checkpoints.epochs == [2, 3]
+    assert checkpoints.restore(2) == 2
+    assert checkpoints.restore() == 3
+
+
+def test_starting_anew_leaves_the_weights_alone(trained: Path) -> None:
+    built = model(8)
+    before = built.get_weights()
+    assert open_at(trained, built, MADE_BY)[0].restore(0) == 0
+    for one, other in zip(before, built.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_checkpoints_of_unknown_origin_are_discarded(trained: Path) -> None:
     (trained / "made_by.json").unlink()
     assert open_at(trained, model(8), MADE_BY)[0].restore() == 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import pytest
 
-from trainer.progress import Ended, Event, Progress, Resumed, describe, listen, report
+from trainer.progress import Ended, Event, Pace, Progress, Resumed, describe, left, listen, report
 
 
 def test_a_listener_hears_reports_until_its_context_ends() -> None:
@@ -54,3 +55,31 @@ def test_the_end_is_told_of_the_weights_that_are_kept() -> None:
     assert describe(Ended(40, 40, 40, 0.5, 0.25, best=False)) == "40 steps, loss 0.5, val 0.25"
     assert describe(Ended(40, 40, 40, None, None, best=False)) == "40 steps"
     assert describe(Resumed(60, 130, 2)) == "training resumed after step 60 of 130 (epoch 2)"
+    auc = Ended(40, 40, 20, 0.5, 0.3, best=True, metric="val_auc", value=0.91234)
+    assert describe(auc) == "40 steps, best val_auc 0.9123 at 20"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, ""),
+        (9.9, ""),
+        (42.4, ", 42 s left"),
+        (130.0, ", 2 min left"),
+        (5990.0, ", 1 h 40 min left"),
+    ],
+)
+def test_time_left_is_said_where_it_is_worth_a_word(seconds: float | None, said: str) -> None:
+    assert left(seconds) == said
+    assert describe(Progress(10, 100, 0.5, 1, seconds_left=seconds)) == f"loss 0.5{said}"
+
+
+def test_the_pace_leaves_out_what_was_before_its_first_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([100.0, 104.0, 110.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    pace = Pace()  # The first 50 steps took 100 s, of which tracing was most.
+    assert pace.seconds_left(50, 1000) is None
+    assert pace.seconds_left(70, 1000) == pytest.approx(930 * 4 / 20)
+    assert pace.seconds_left(100, 1000) == pytest.approx(900 * 10 / 50)

@@ -122,7 +122,15 @@ def test_early_stopping_keeps_the_best_weights(binary: Any, tmp_path: Path) -> N
     assert best < len(losses) - 1
     # What is told at the end is told of the weights that are kept.
     kept = heard[best]
-    assert ended == Ended(heard[-1].step, 3000, kept.step, kept.loss, kept.val_loss, best=True)
+    assert ended == Ended(
+        heard[-1].step,
+        3000,
+        kept.step,
+        kept.loss,
+        kept.val_loss,
+        best=True,
+        value=kept.val_loss,
+    )
     assert describe(ended) == (
         f"stopped at {heard[-1].step} of 3000 steps, best val {losses[best]:.4g} at {kept.step}"
     )

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tfx_pipeline.errors import EnvironmentMismatch
-from trainer.config import ModelConfig, TrainConfig
-from trainer.strategy import configure_devices, is_chief, make_strategy
+from trainer.config import TrainConfig
+from trainer.strategy import configure_devices, is_chief, make_strategy, scaled
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +36,45 @@ def test_a_tpu_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TPU_NAME", "local")
     with pytest.raises(EnvironmentMismatch, match="TPU 'local' cannot be used"):
         make_strategy(TrainConfig(strategy="tpu"))
+
+
+def test_horovod_points_to_multi_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentMismatch, match=r"`import horovod\.tensorflow` fails") as caught:
+        make_strategy(TrainConfig(strategy="horovod"))
+    assert "0.28.1, does not build" in caught.value.hint
+    assert "train.strategy: multi_worker" in caught.value.hint
+    # Where somebody has built one, training must not quietly run on one machine instead.
+    (tmp_path / "horovod" / "tensorflow").mkdir(parents=True)
+    (tmp_path / "horovod" / "tensorflow" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(EnvironmentMismatch, match="which Assay does not drive"):
+        make_strategy(TrainConfig(strategy="horovod"))
+
+
+@pytest.mark.parametrize(
+    ("scale", "replicas", "batch_size", "learning_rate"),
+    [
+        ("none", 4, 64, 0.01),
+        ("linear", 1, 64, 0.01),
+        ("linear", 4, 256, 0.04),
+        ("sqrt", 4, 256, 0.02),
+    ],
+)
+def test_batch_and_rate_scale_by_the_stated_rule(
+    scale: Any, replicas: int, batch_size: int, learning_rate: float
+) -> None:
+    found = scaled(TrainConfig(batch_size=64, learning_rate=0.01, scale=scale), replicas)
+    assert found.batch_size == batch_size
+    assert found.learning_rate == pytest.approx(learning_rate)
+    assert found.scale == "none"  # A second call must not scale again.
+    assert scaled(found, replicas) == found
+
+
+def test_a_batch_of_one_replica_needs_no_multiple() -> None:
+    with pytest.raises(ValueError, match="not a multiple of logical_cpus 2"):
+        TrainConfig(batch_size=33, logical_cpus=2)
+    train = TrainConfig(batch_size=33, logical_cpus=2, scale="linear")
+    assert scaled(train, 2).batch_size == 66
 
 
 @pytest.mark.parametrize(
@@ -69,49 +108,66 @@ def test_too_late_to_split_the_cpu() -> None:
         configure_devices(TrainConfig(logical_cpus=have + 1, batch_size=16 * (have + 1)))
 
 
-RUN = """
+SAME = """
 import json, sys
-from types import SimpleNamespace
 from trainer.config import TrainConfig
-from trainer.run import run_fn
-given = json.load(open(sys.argv[1]))
-run_fn(SimpleNamespace(**given))
+from trainer.strategy import configure_devices, make_strategy
+two = TrainConfig(steps=12, steps_per_epoch=6, batch_size=16, logical_cpus=2, learning_rate=1e-2)
+configure_devices(two)
+import numpy as np
 import tensorflow as tf
-print(len(tf.config.list_logical_devices("CPU")))
+import tf_keras
+from trainer import fit
+from trainer.input import Held, Split
+from trainer.models.build import LabelScale
+from transform.config import LabelConfig
+label = LabelConfig(column="y", classes=["0", "1"])
+
+def split(name, rows):
+    rng = np.random.default_rng(rows)
+    x = rng.normal(size=(rows, 3)).astype(np.float32)
+    y = (x[:, :1] + 0.3 * rng.normal(size=(rows, 1)) > 0).astype(np.int64)
+    return Split(name, (), [], {}, rows, Held({"x": x}, y))
+
+def train(config, rows, val_rows, where):
+    heard = []
+    strategy = make_strategy(config)
+    with strategy.scope():
+        tf_keras.utils.set_random_seed(3)
+        x = tf_keras.Input((3,), name="x")
+        hidden = tf_keras.layers.Dense(8, "relu", kernel_regularizer="l2")(x)
+        model = tf_keras.Model({"x": x}, tf_keras.layers.Dense(1, "sigmoid")(hidden))
+        fit.compile_model(model, config, label, LabelScale())
+        # Adam's first steps are +-lr wherever rounding decides a gradient's sign.
+        model.optimizer = tf_keras.optimizers.SGD(config.learning_rate)
+        keep = tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: heard.append(logs))
+        fit.fit(model, config, split("train", rows), split("val", val_rows), where, {}, [keep])
+    return strategy.num_replicas_in_sync, [w.tolist() for w in model.get_weights()], heard
+
+one = two.model_copy(update={"logical_cpus": 0})
+found = []
+for number, (rows, val_rows) in enumerate([(32, 32), (33, 5), (47, 1)]):
+    folder = f"{sys.argv[1]}/{number}"
+    found.append([train(c, rows, val_rows, f"{folder}-{c.logical_cpus}") for c in (one, two)])
+print(json.dumps(found))
 """
 
 
 @pytest.mark.slow
-def test_two_replicas_train_like_one(binary: Any, tmp_path: Path) -> None:
-    import tf_keras
-
-    from trainer.run import run_fn
-
-    weights = {}
-    for cpus in (0, 2):
-        # SGD-like closeness over few steps: Adam's first steps are +-lr wherever rounding decides
-        # a sign, so the learning rate bounds what rounding can do.
-        train = TrainConfig(
-            steps=20, steps_per_epoch=10, batch_size=64, logical_cpus=cpus, learning_rate=1e-3
-        )
-        where = tmp_path / str(cpus)
-        fn_args = binary.fn_args(where, ModelConfig(hidden_units=[8]), train)
-        if cpus:
-            given = tmp_path / "fn_args.json"
-            given.write_text(json.dumps(vars(fn_args)))
-            done = subprocess.run(
-                [sys.executable, "-c", RUN, str(given)],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr[-3000:]
-            assert done.stdout.split() == ["2"]
-        else:
-            run_fn(fn_args)
-        model = tf_keras.models.load_model(f"{fn_args.model_run_dir}/keras_model.h5")
-        weights[cpus] = model.get_weights()
-    assert len(weights[0]) == len(weights[2])
-    for one, two in zip(weights[0], weights[2], strict=True):
-        np.testing.assert_allclose(one, two, atol=2e-4)
+def test_two_replicas_train_like_one_on_any_number_of_rows(tmp_path: Path) -> None:
+    """Also where the last batch of the rows is short, in training and in validation."""
+    done = subprocess.run(
+        [sys.executable, "-c", SAME, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for one, two in json.loads(done.stdout.splitlines()[-1]):
+        assert (one[0], two[0]) == (1, 2)
+        for first, second in zip(one[1], two[1], strict=True):
+            np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
+        assert len(one[2]) == 2
+        for first, second in zip(one[2], two[2], strict=True):
+            assert second == pytest.approx(first, abs=1e-5)

@@ -99,6 +99,36 @@ def test_a_worker_ends_with_a_chief_that_failed_or_had_nothing_to_train(
     workers.follow(read(compiled), "A", "run")
 
 
+class Ended(BaseException):
+    """In place of the process's end."""
+
+
+def test_what_the_chief_has_outlives_a_lost_worker(
+    compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To TFX it looks like a kill, which leaves the outputs, checkpoints among them, in place."""
+    from tfx_pipeline.runners.lone_node import run_lone_node
+
+    def end(code: int) -> None:
+        raise Ended(code)
+
+    monkeypatch.setattr(os, "_exit", end)
+    found = read(compiled)
+    run_lone_node(found, "Source", "run")
+    hosts = {"chief": ["a:1"], "worker": ["b:1"]}
+    monkeypatch.setenv("TF_CONFIG", tf_config("chief", 0, hosts))
+    operators = workers.operators(found, "A", "run")
+    (tmp_path / "A").write_text("worker lost")
+    with pytest.raises(Ended) as ended, workers.leading(compiled, "A", "run"):
+        run_lone_node(found, "A", "run", operators=operators)
+    assert ended.value.args == (NodeFailed.exit_code,)
+    [left] = (tmp_path / "runs" / "artifacts" / "A" / "out").iterdir()
+    (tmp_path / "A").unlink()
+    outcome, record = run_lone_node(found, "A", "run", operators=operators)
+    assert outcome.state == "complete"
+    assert record.nodes["A"].artifacts["out"][0].uri.startswith(str(left))
+
+
 def test_a_failure_of_an_earlier_start_is_not_taken_for_this_one(
     compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,8 @@ ConfigPath = Annotated[
 ]
 NodeList = Annotated[list[str] | None, typer.Option(metavar="NODE", help="May be repeated.")]
 
+_PROFILED_STEPS = 20
+
 
 def run(
     config: ConfigPath = Path("pipeline.yaml"),
@@ -37,6 +39,10 @@ def run(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run every node, whatever has been run before.")
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Profile steps of the Trainer for TensorBoard."),
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only the verdict and errors.")
     ] = False,
@@ -55,6 +61,8 @@ def run(
     pipeline = load_config(config)
     if no_cache:
         pipeline = pipeline.with_run(cache=False)
+    if profile and not pipeline.train.profile_steps:
+        pipeline = pipeline.with_train(profile_steps=_PROFILED_STEPS)
     options = RunOptions(
         resume=run_id if resume else None,
         from_nodes=list(only or from_node or []),

@@ -54,10 +54,18 @@ def show_end(console: Console, config: PipelineConfig, record: RunRecord) -> Non
     print_verdicts(console, record, all_gates=False)
     folder = hints.shown(config.root / record.run_id)
     rows = [("run", f"{folder}/{records.RECORD_FILE}"), ("log", f"{folder}/{records.LOG_FILE}")]
+    trainer = record.nodes.get("Trainer")
+    if config.train.profile_steps and trainer is not None and trainer.state == "complete":
+        rows += [("profile", _board(run.uri)) for run in trainer.artifacts.get("model_run", [])]
     if record.pushed_to:
         rows.insert(0, ("model", hints.shown(Path(record.pushed_to))))
+    width = max(6, *(len(label) + 1 for label, _ in rows))
     for label, path in rows:
-        console.print(f"  [dim]{label:<6}[/]{path}", soft_wrap=True, highlight=False)
+        console.print(f"  [dim]{label:<{width}}[/]{path}", soft_wrap=True, highlight=False)
+
+
+def _board(folder: str) -> str:
+    return f"tensorboard --logdir {hints.shown(Path(folder))}"
 
 
 def print_verdicts(console: Console, record: RunRecord, *, all_gates: bool) -> None:

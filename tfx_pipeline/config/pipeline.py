@@ -147,7 +147,14 @@ class PipelineConfig(Section):
 
     def with_run(self, **changes: object) -> PipelineConfig:
         """A copy whose `run` section has other values."""
-        copy = self.model_copy(update={"run": self.run.model_copy(update=changes)})
+        return self._with(run=self.run.model_copy(update=changes))
+
+    def with_train(self, **changes: object) -> PipelineConfig:
+        """A copy whose `train` section has other values."""
+        return self._with(train=self.train.model_copy(update=changes))
+
+    def _with(self, **sections: Section) -> PipelineConfig:
+        copy = self.model_copy(update=sections)
         copy._folder, copy._source, copy._lines = self._folder, self._source, self._lines
         copy._secrets_deferred = self._secrets_deferred
         copy._deployed_folder = self._deployed_folder

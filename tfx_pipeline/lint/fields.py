@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.lint.registry import Problem, register
+from trainer import selection
 
 
 @register
@@ -34,10 +35,11 @@ def split_column_is_no_feature(config: PipelineConfig) -> Iterator[Problem]:
 
 @register
 def early_stopping_has_rows(config: PipelineConfig) -> Iterator[Problem]:
-    """Early stopping watches the validation split."""
-    if config.train.early_stopping is not None and not config.data.split.has_val:
+    """Early stopping and the choice of the best weights watch the validation split."""
+    train = config.train
+    if selection.judges(train) and not config.data.split.has_val:
         yield Problem(
-            "train.early_stopping",
+            "train.early_stopping" if train.early_stopping else "train.keep",
             "there is no validation split to watch",
             "set data.split.val_fraction, for instance to 0.07",
         )

@@ -27,6 +27,7 @@ import typer
 
 from tfx_pipeline.errors import EnvironmentMismatch, NodeFailed, storage_errors
 from tfx_pipeline.files import write_text
+from trainer.cluster import WorkerLost
 
 if TYPE_CHECKING:
     from tfx_pipeline.runners.compiled import Compiled
@@ -158,7 +159,13 @@ def operators(compiled: Compiled, node_id: str, run_id: str) -> dict[Any, Any] |
             text = execution_info.to_proto().SerializeToString().hex()
             write_text(files.invocation, text)
             log.info("left the invocation to %d more replicas", others)
-            result = super().run_executor(execution_info)
+            try:
+                result = super().run_executor(execution_info)
+            except WorkerLost as error:
+                # TFX would remove the outputs of an executor that raised, checkpoints and all.
+                log.exception("this process ends, and leaves its checkpoints to the next start")
+                _end(files, type(error).__name__)
+                os._exit(error.exit_code)
             _remove_checkpoints_of_others(execution_info)
             return result
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,7 @@ def compress(
 
     strategy.configure_devices(config.train)
     scope = strategy.make_strategy(config.train)
+    config = replace(config, train=strategy.scaled(config.train, scope.num_replicas_in_sync))
     tft_output = tft.TFTransformOutput(transform_graph)
     features = layout(config.transform, tft_output)
     train_split, val_split = read_splits(
