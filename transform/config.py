@@ -156,6 +156,11 @@ class ImageFeature(Section):
     height_px: int = Field(32, ge=1, le=2048, description="Height after resizing, in pixels.")
     width_px: int = Field(32, ge=1, le=2048, description="Width after resizing, in pixels.")
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for RGB.")
+    stored_as: Literal["bytes", "path", "base64"] = Field(
+        "bytes",
+        description="What the data hold: the image itself, the path of its file (from the folder "
+        "of the data file), or base64. A request sends the image in each case.",
+    )
 
 
 Feature = Annotated[
@@ -300,6 +305,26 @@ def date_formats(features: FeaturesConfig) -> dict[str, str]:
         for name, feature in features.columns.items()
         if isinstance(feature, DateFeature) and feature.unit == "iso" and not features.by_user
     }
+
+
+Content = Literal["text", "series", "image", "image_path", "image_base64"]
+
+
+def contents(features: FeaturesConfig) -> dict[str, Content]:
+    """What the columns stored as bytes hold, where ingest fetches or checks it.
+
+    Of columns that a user's function reads, it fetches images and checks nothing.
+    """
+    found: dict[str, Content] = {}
+    for name, feature in features.columns.items():
+        match feature:
+            case ImageFeature(stored_as="path"):
+                found[name] = "image_path"
+            case ImageFeature(stored_as="base64"):
+                found[name] = "image_base64"
+            case TextFeature() | SeriesFeature() | ImageFeature() if not features.by_user:
+                found[name] = feature.kind
+    return found
 
 
 def _storage_type(feature: Feature) -> StorageType:

@@ -60,8 +60,10 @@ class DataConfig(Section):
     path: list[str] = Field(
         [], description="File, folder or glob, or several. Relative to this config file."
     )
-    format: Literal["auto", "csv", "parquet", "tfrecord", "bigquery"] = Field(
-        "auto", description="By the file's ending unless stated. tfrecord holds tf.Example."
+    format: Literal["auto", "csv", "parquet", "tfrecord", "images", "bigquery"] = Field(
+        "auto",
+        description="By the file's ending unless stated. tfrecord holds tf.Example; images is a "
+        "folder with one folder of images a class: columns `image` and `label`.",
     )
     delimiter: str = Field(",", min_length=1, max_length=1, description="CSV: between two fields.")
     column_names: list[str] = Field(
@@ -104,6 +106,15 @@ class DataConfig(Section):
     def _marks_in_numbers_differ(self) -> DataConfig:
         if self.decimal == self.thousands:
             raise FieldError("`decimal` and `thousands` are the same", "thousands")
+        return self
+
+    @model_validator(mode="after")
+    def _a_folder_of_images_has_its_label(self) -> DataConfig:
+        if self.format == "images" and self.label.column != "label":
+            raise FieldError(
+                "with `format: images` the label is the folder's name: write `column: label`",
+                *("label", "column"),
+            )
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfx_pipeline.errors import DataError
-from tfx_pipeline.ingest import csv_scan
+from tfx_pipeline.ingest import csv_scan, image_folder
 from tfx_pipeline.ingest.faults import BadValues
 from tfx_pipeline.ingest.files import SPLITS, InputFile
 from tfx_pipeline.ingest.source import Source
@@ -75,6 +75,8 @@ class Faults:
 
     def _place(self, fault: _Fault) -> str:
         path, row = fault.file.path, fault.bad.row
+        if fault.file.format == "images":
+            return str(image_folder.images(path)[row])
         if fault.file.format == "csv":
             at = f"line {csv_scan.line_of_row(path, row, self.source.data)}"
         else:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from tfx_pipeline.errors import DataError
+from tfx_pipeline.ingest import image_folder
 from tfx_pipeline.ingest.source import Source
 
-Format = Literal["csv", "parquet", "tfrecord"]
+Format = Literal["csv", "parquet", "tfrecord", "images"]
 
 SPLITS = ("train", "val", "eval")
 SPLIT_SYNONYMS = {
@@ -40,7 +41,7 @@ class InputFile:
     """One file to read.
 
     Attributes:
-        path: Absolute path.
+        path: Absolute path; of images the folder of a class.
         format: How it is read.
         split: The split its folder stands for, with `method: folders`; otherwise None.
     """
@@ -81,14 +82,14 @@ def format_of(path: Path, stated: str = "auto") -> Format:
     Raises:
         DataError: The ending says nothing.
     """
-    if stated in ("csv", "parquet", "tfrecord"):
+    if stated in ("csv", "parquet", "tfrecord", "images"):
         return stated  # type: ignore[return-value]
     found = _ending_format(path)
     if found is None:
         raise DataError(
             f"the ending of {path.name!r} does not tell its format",
             where=str(path),
-            hint="Set `data.format` to csv, parquet or tfrecord.",
+            hint="Set `data.format` to csv, parquet, tfrecord or images.",
         )
     return found
 
@@ -101,13 +102,19 @@ def content_digest(files: Sequence[InputFile]) -> str:
     """
     digest = hashlib.sha256()
     for file in files:
-        try:
-            with file.path.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise unreadable(file.path, error) from error
-        digest.update(f"{content} {file.split or ''} {file.path.name}\n".encode())
+        paths = image_folder.images(file.path) if file.format == "images" else [file.path]
+        for path in paths:
+            name = str(path.relative_to(file.path.parent))
+            digest.update(f"{_file_digest(path)} {file.split or ''} {name}\n".encode())
     return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
@@ -146,6 +153,12 @@ def _ending_format(path: Path) -> Format | None:
 def _expand(path: str, source: Source) -> list[Path]:
     literal = Path(path)
     if literal.is_file():
+        if source.data.format == "images":
+            raise DataError(
+                "`format: images` needs a folder",
+                where=path,
+                hint="Name the folder that holds one folder a class in `data.path`.",
+            )
         return [literal]
     if literal.is_dir():
         return _files_in(literal, source)
@@ -160,6 +173,8 @@ def _expand(path: str, source: Source) -> list[Path]:
 
 def _files_in(folder: Path, source: Source) -> list[Path]:
     """Data files in a folder and below; hidden ones and markers such as _SUCCESS are left out."""
+    if source.data.format == "images":
+        return image_folder.class_folders(folder)
     found: list[Path] = []
     others: list[Path] = []
     for path in sorted(folder.rglob("*")):
@@ -172,7 +187,8 @@ def _files_in(folder: Path, source: Source) -> list[Path]:
         raise DataError(
             f"the folder holds no data file ({len(others)} files of unknown ending)",
             where=str(folder),
-            hint="Set `data.format` when the files' endings do not tell it.",
+            hint="Set `data.format` when the files' endings do not tell it; `images` for a folder "
+            "with one folder of images a class.",
         )
     if others:
         _log.info("%s: %d files of unknown ending are left out", folder, len(others))

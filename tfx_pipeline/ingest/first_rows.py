@@ -10,11 +10,12 @@ from tfx_pipeline.ingest import splits
 from tfx_pipeline.ingest.checks import Faults, LabelCount
 from tfx_pipeline.ingest.files import InputFile
 from tfx_pipeline.ingest.readers import Chunk, chunks, column_names, require_columns
-from tfx_pipeline.ingest.rows import type_chunk
+from tfx_pipeline.ingest.rows import sliced, type_chunk
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.tfrecord_peek import first_rows
 
 ROWS = 5000
+_ROWS_OF_IMAGES = 500  # Each is a file to read.
 _HEADERS = 20  # Files whose columns are looked at.
 
 
@@ -37,7 +38,9 @@ def check_first_rows(files: Sequence[InputFile], source: Source, rows: int = ROW
     faults, labels = Faults(source), LabelCount(source.data.label)
     anywhere = splits.TimeBounds(0.0, 0.0)  # Where a time split cuts takes all rows to know.
     read, is_sample = 0, False
-    for chunk in _chunks(files, source, rows):
+    if files[0].format == "images" or source.path_columns:
+        rows = min(rows, _ROWS_OF_IMAGES)
+    for chunk in sliced(_chunks(files, source, rows), source):
         if read >= rows:
             is_sample = True
             break

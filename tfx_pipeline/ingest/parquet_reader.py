@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 BATCH_ROWS = 65536
+_BATCH_BYTES = 64 << 20  # Rows may hold images.
 
 
 def column_names(path: Path) -> list[str]:
@@ -41,7 +42,9 @@ def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatc
     found = file.schema_arrow.names
     kept = [name for name in found if columns is None or name in columns]
     try:
-        for batch in file.iter_batches(BATCH_ROWS, columns=None if columns is None else kept):
+        for batch in file.iter_batches(
+            _rows_a_batch(file), columns=None if columns is None else kept
+        ):
             yield batch.select(kept)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise DataError(
@@ -63,3 +66,9 @@ def _open(path: Path) -> parquet.ParquetFile:
         ) from error
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def _rows_a_batch(file: parquet.ParquetFile) -> int:
+    about = file.metadata
+    size = sum(about.row_group(index).total_byte_size for index in range(about.num_row_groups))
+    return max(1, min(BATCH_ROWS, about.num_rows * _BATCH_BYTES // max(size, 1)))

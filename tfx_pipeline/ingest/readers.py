@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.errors import DataError
-from tfx_pipeline.ingest import csv_reader, parquet_reader, tfrecord_reader
+from tfx_pipeline.ingest import csv_reader, image_folder, parquet_reader, tfrecord_reader
 from tfx_pipeline.ingest.files import InputFile
 from tfx_pipeline.ingest.source import Source
 
@@ -86,6 +86,8 @@ def column_names(file: InputFile, source: Source) -> list[str] | None:
     """The columns of a file; None for TFRecord, where only the examples themselves tell."""
     if file.format == "csv":
         return csv_reader.column_names(file.path, source.data)
+    if file.format == "images":
+        return image_folder.COLUMNS
     return parquet_reader.column_names(file.path) if file.format == "parquet" else None
 
 
@@ -125,6 +127,8 @@ def _read(
         return csv_reader.batches(file.path, source.data, columns)
     if file.format == "parquet":
         return parquet_reader.batches(file.path, columns)
+    if file.format == "images":
+        return image_folder.batches(file.path, columns)
     return tfrecord_reader.batches(file.path, columns)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfx_pipeline.ingest import dates, splits
+from tfx_pipeline.ingest import contents, dates, splits
 from tfx_pipeline.ingest.checks import Faults, LabelCount
 from tfx_pipeline.ingest.faults import BadValues
 from tfx_pipeline.ingest.files import SPLITS, InputFile
@@ -18,6 +18,8 @@ from tfx_pipeline.ingest.values import typed_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_ROWS_OF_FILES = 256  # Rows whose files are in memory at once.
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,23 @@ def typed_rows(files: Sequence[InputFile], source: Source) -> Iterator[TypedRows
     """
     bounds = _time_bounds(files, source) if source.data.split.method == "time" else None
     faults, labels = Faults(source), LabelCount(source.data.label)
-    for chunk in chunks(files, source):
+    for chunk in sliced(chunks(files, source), source):
         rows = type_chunk(chunk, source, bounds, faults, labels)
         if not faults.found:
             yield rows
     faults.raise_any(files)
     labels.check(source)
+
+
+def sliced(found: Iterator[Chunk], source: Source) -> Iterator[Chunk]:
+    """The chunks, cut where their rows name files: the files of a whole chunk may fill memory."""
+    for chunk in found:
+        if not source.path_columns:
+            yield chunk
+            continue
+        for start in range(0, chunk.rows.num_rows, _ROWS_OF_FILES):
+            rows = chunk.rows.slice(start, _ROWS_OF_FILES)
+            yield Chunk(chunk.file, chunk.first_row + start, rows)
 
 
 def type_chunk(
@@ -78,9 +91,16 @@ def type_chunk(
     missing = source.data.missing_values
     columns, untyped = {}, set()
     for name, kind in source.types.items():
-        columns[name], bad = typed_lists(_column(chunk, name), kind, missing, source.numbers)
+        column, bad = _column(chunk, name), []
+        content = source.contents.get(name)
+        if content:
+            column, bad = contents.fetched(column, content, chunk.file.path.parent, missing)
+        columns[name], more = typed_lists(column, kind, missing, source.numbers)
+        bad = bad or more
         if name in source.dates and not bad:
             bad = dates.unreadable(columns[name], source.dates[name])
+        if content and not bad:
+            bad = contents.faults_of(columns[name], content, missing, source.numbers)
         faults.add(chunk.file, chunk.first_row, name, bad)
         untyped.update([name] if bad else [])
     split_ids, bad = _split(chunk, source, bounds)

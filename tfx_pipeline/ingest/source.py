@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tfx_pipeline.config.data import DataConfig
 from tfx_pipeline.ingest.numbers import NumberForm
-from transform.config import StorageType, date_formats, storage_types
+from transform.config import Content, StorageType, contents, date_formats, storage_types
 
 if TYPE_CHECKING:
     from tfx_pipeline.config.pipeline import PipelineConfig
@@ -23,17 +23,24 @@ class Source:
         types: tf.Example kind of each column that is kept, by its name.
         paths: `data.path`, absolute.
         dates: Format of each column of dates that is text ("" for ISO 8601), by its name.
+        contents: What columns of bytes hold, where it is fetched or checked.
     """
 
     data: DataConfig
     types: dict[str, StorageType]
     paths: list[str]
     dates: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, Content] = field(default_factory=dict)
 
     @property
     def numbers(self) -> NumberForm:
         """How text states numbers."""
         return NumberForm(self.data.decimal, self.data.thousands)
+
+    @property
+    def path_columns(self) -> list[str]:
+        """Columns that name files, whose contents are the data."""
+        return [name for name, content in self.contents.items() if content == "image_path"]
 
     @property
     def split_columns(self) -> list[str]:
@@ -58,6 +65,7 @@ class Source:
             "types": self.types,
             "paths": self.paths,
             "dates": self.dates,
+            "contents": self.contents,
         }
         return json.dumps(content, sort_keys=True)
 
@@ -66,12 +74,17 @@ class Source:
         """Reads what `to_json` wrote."""
         content = json.loads(text)
         return cls(
-            DataConfig(**content["data"]), content["types"], content["paths"], content["dates"]
+            DataConfig(**content["data"]),
+            content["types"],
+            content["paths"],
+            content["dates"],
+            content["contents"],
         )
 
 
 def source_of(config: PipelineConfig) -> Source:
     """The source that a pipeline's config describes."""
     paths = [str(config.resolve(path)) for path in config.data.path]
-    dates = date_formats(config.features)
-    return Source(config.data, storage_types(config.transform), paths, dates)
+    features = config.features
+    types = storage_types(config.transform)
+    return Source(config.data, types, paths, date_formats(features), contents(features))

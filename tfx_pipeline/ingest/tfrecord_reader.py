@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_EXAMPLES = 16384
+_BATCH_BYTES = 64 << 20  # Examples may hold images.
 
 
 def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
@@ -38,7 +39,7 @@ def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatc
     decoder = ExamplesToRecordBatchDecoder()
     read = 0
     try:
-        while block := list(itertools.islice(records, BATCH_EXAMPLES)):
+        while block := _block(records):
             batch = decoder.DecodeBatch(block)
             read += len(block)
             names = batch.schema.names
@@ -56,3 +57,15 @@ def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatc
             where=str(path),
             hint="TFRecord input holds serialized tf.Example messages.",
         ) from error
+
+
+def _block(records: Iterator[bytes]) -> list[bytes]:
+    """The next records: so many, or so many bytes."""
+    block: list[bytes] = []
+    size = 0
+    for record in itertools.islice(records, BATCH_EXAMPLES):
+        block.append(record)
+        size += len(record)
+        if size >= _BATCH_BYTES:
+            break
+    return block

@@ -9,6 +9,7 @@ from tfx.components.example_gen import driver, utils
 
 from tfx_pipeline.components.example_gen.executor import source_from
 from tfx_pipeline.errors import DataError
+from tfx_pipeline.ingest.contents import named_files_digest
 from tfx_pipeline.ingest.files import content_digest, find_files
 
 
@@ -34,7 +35,10 @@ class Driver(driver.Driver):
 
 def _fingerprint(exec_properties: dict[str, Any]) -> str:
     try:
-        return f"sha256:{content_digest(find_files(source_from(exec_properties)))}"
+        source = source_from(exec_properties)
+        files = find_files(source)
+        named = f"+{named_files_digest(files, source)}" if source.path_columns else ""
+        return f"sha256:{content_digest(files)}{named}"
     except DataError:
         # The launcher marks an execution as failed only when the *executor* raises; after a driver
         # that raises it stays RUNNING for ever. The executor will meet the same error. The time
