@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import tensorflow as tf
@@ -12,8 +14,15 @@ import tf_keras
 from tfx_pipeline.errors import NodeFailed
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
+from trainer.optimizers.average import Averages
 from trainer.progress import Pace, Progress, report
+from trainer.schedules import Rate
 from trainer.selection import is_better, judges, keeps_best, value_of
+
+log = logging.getLogger(__name__)
+
+# A loss that has grown this much (in units of the first, or 1) does not come back.
+_DIVERGED = 100.0
 
 
 class Watch(tf_keras.callbacks.Callback):
@@ -25,12 +34,15 @@ class Watch(tf_keras.callbacks.Callback):
     Args:
         train: Steps in all and an epoch.
         explain: Called when a number is lost: what in the data explains it, or "".
+        folder: Of the checkpoints, for the message.
     """
 
-    def __init__(self, train: TrainConfig, explain: Callable[[], str]) -> None:
+    def __init__(self, train: TrainConfig, explain: Callable[[], str], folder: str) -> None:
         super().__init__()
         self._train = train
         self._explain = explain
+        self._folder = folder
+        self._first_loss: float | None = None
         self._epoch = 0
         self._pace = Pace()
 
@@ -54,6 +66,13 @@ class Watch(tf_keras.callbacks.Callback):
     ) -> None:
         if not math.isfinite(loss):
             raise self._lost(f"the training loss became {loss}", done)
+        if self._first_loss is None:
+            self._first_loss = loss
+        if loss > _DIVERGED * max(self._first_loss, 1.0):
+            raise self._lost(
+                f"the training diverges: its loss grew from {self._first_loss:.4g} to {loss:.4g}",
+                done,
+            )
         step = self._epoch * self._train.steps_per_epoch + done
         left = self._pace.seconds_left(step, self._train.steps)
         report(Progress(step, self._train.steps, loss, self._epoch + 1, val_loss, epoch_end, left))
@@ -61,9 +80,11 @@ class Watch(tf_keras.callbacks.Callback):
     def _lost(self, what: str, done: int) -> NodeFailed:
         step = self._epoch * self._train.steps_per_epoch + done
         cause = self._explain() or (
-            f"Lower train.learning_rate (now {self._train.learning_rate:g}), or scale numeric "
-            "features with very large values."
+            f"Lower train.learning_rate (now {self._train.learning_rate:g}; `assay lr-range` finds "
+            "one), set train.clip, or scale numeric features with very large values."
         )
+        if self._epoch:
+            cause += f" The checkpoint after epoch {self._epoch} is kept in {self._folder}."
         return NodeFailed(
             f"{what} by step {step} of {self._train.steps}", where="Trainer", hint=cause
         )
@@ -76,11 +97,18 @@ class KeepState(tf_keras.callbacks.Callback):
     the epoch in which an undisturbed run would have stopped, with the same weights.
     """
 
-    def __init__(self, checkpoints: Checkpoints, state: TrainState, train: TrainConfig) -> None:
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        state: TrainState,
+        train: TrainConfig,
+        averages: Averages | None = None,
+    ) -> None:
         super().__init__()
         self._checkpoints = checkpoints
         self._state = state
         self._train = train
+        self._averages = averages
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
@@ -109,9 +137,59 @@ class KeepState(tf_keras.callbacks.Callback):
             state.best_train_loss.assign(state.loss)
             state.waited_epochs.assign(0)
             if keeps_best(self._train):
-                self._checkpoints.save_best()
+                with self._averages.shown() if self._averages else nullcontext():
+                    self._checkpoints.save_best()
             return
         state.waited_epochs.assign_add(1)
         stopping = self._train.early_stopping
         if stopping is not None:
             state.stopped.assign(int(state.waited_epochs.numpy()) >= stopping.patience_epochs)
+
+
+class PlateauState(tf.Module):
+    """What a plateau schedule remembers; a part of the checkpoint."""
+
+    def __init__(self, scale: tf.Variable) -> None:
+        super().__init__()
+        self.scale = scale
+        self.best = tf.Variable(float("inf"), dtype=tf.float64, trainable=False)
+        self.waited_epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+
+class CutOnPlateau(tf_keras.callbacks.Callback):
+    """Cuts the learning rate when the validation loss (without validation rows: the training loss)
+    has not gone down for `patience_epochs`."""
+
+    def __init__(self, train: TrainConfig, state: PlateauState) -> None:
+        super().__init__()
+        self._schedule = train.schedule
+        self._state = state
+
+    @classmethod
+    def of(
+        cls, model: tf_keras.Model, train: TrainConfig, state: TrainState
+    ) -> CutOnPlateau | None:
+        """The callback of a model compiled with `schedule: plateau`, its memory a part of `state`;
+        None for other schedules."""
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        rate = getattr(optimizer, "_learning_rate", None)
+        if not isinstance(rate, Rate) or rate.scale is None:
+            return None
+        state.plateau = PlateauState(rate.scale)
+        return cls(train, state.plateau)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        loss = float(logs.get("val_loss", logs["loss"]))
+        state, schedule = self._state, self._schedule
+        if loss < float(state.best.numpy()) - (schedule.min_delta or 0.0):
+            state.best.assign(loss)
+            state.waited_epochs.assign(0)
+            return
+        state.waited_epochs.assign_add(1)
+        if int(state.waited_epochs.numpy()) < (schedule.patience_epochs or 3):
+            return
+        state.waited_epochs.assign(0)
+        cut = float(state.scale.numpy()) * (schedule.factor or 0.1)
+        state.scale.assign(max(cut, schedule.end or 0.0))
+        log.info("no better for a while: the learning rate is cut to %g of its peak", cut)

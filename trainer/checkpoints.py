@@ -84,7 +84,7 @@ class Checkpoints:
     ) -> None:
         self._folder = folder
         with write_errors(folder):
-            _discard_others(folder, _digest(model, made_by))
+            _discard_others(folder, _digest(model, optimizer, made_by))
         self._state = state
         self._weights = tf.train.Checkpoint(model=model)
         self._manager = tf.train.CheckpointManager(
@@ -146,10 +146,13 @@ class Checkpoints:
                 tf.io.gfile.remove(path)
 
 
-def _digest(model: tf_keras.Model, made_by: Mapping[str, Any]) -> str:
+def _digest(
+    model: tf_keras.Model, optimizer: tf_keras.optimizers.Optimizer, made_by: Mapping[str, Any]
+) -> str:
     """JSON with the SHA-256 of what a checkpoint depends on."""
-    variables = [(v.name, v.shape.as_list(), v.dtype.name) for v in model.variables]
-    content = json.dumps([made_by, variables], sort_keys=True)
+    held = [*model.variables, *optimizer.variables]
+    variables = [(v.name, v.shape.as_list(), v.dtype.name) for v in held]
+    content = json.dumps([made_by, type(optimizer).__name__, variables], sort_keys=True)
     return json.dumps({"sha256": hashlib.sha256(content.encode()).hexdigest()})
 
 

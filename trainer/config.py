@@ -8,7 +8,16 @@ from pydantic import Field, model_validator
 
 from trainer.losses_config import ClassWeights, FocalConfig
 from trainer.models.config import ModelConfig as ModelConfig
-from transform.section import Section
+from trainer.optimizers.config import (
+    ClipConfig,
+    Optimizer,
+    OptimizerConfig,
+    Schedule,
+    ScheduleConfig,
+)
+from trainer.regularize.config import AdversarialConfig, CutoutConfig
+from transform.augment.config import AugmentConfig
+from transform.section import FieldError, Section
 
 
 class EarlyStopping(Section):
@@ -28,14 +37,59 @@ class TrainConfig(Section):
     batch_size: int = Field(
         128, ge=1, description="Rows a step: over all replicas, or of each one with `scale`."
     )
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate.")
+    learning_rate: float = Field(
+        1e-3,
+        gt=0,
+        description="Learning rate; with a schedule its peak. `assay lr-range` finds it.",
+    )
     scale: Literal["none", "linear", "sqrt"] = Field(
         "none",
         description="What several replicas change. `none`: nothing. Else batch_size and "
         "learning_rate are one replica's: the global batch is batch_size times the replicas, and "
         "the rate grows with them (`linear`) or with their square root (`sqrt`).",
     )
+    optimizer: Optimizer = Field(
+        OptimizerConfig(), description="The optimizer's name, or its name and settings."
+    )
+    schedule: Schedule = Field(
+        ScheduleConfig(),
+        description="How the learning rate changes: a schedule's name, or its name and settings.",
+    )
+    clip: ClipConfig | None = Field(None, description="Bound the gradients; empty: do not.")
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of the average that a step keeps (0.999): weights averaged over the "
+        "steps are what is validated, kept and exported. Empty: the weights themselves.",
+    )
+    accumulate_steps: int = Field(
+        1,
+        ge=1,
+        description="Parts that a batch is worked off in, one after the other, for a batch that "
+        "does not fit in memory; the step is the whole batch's.",
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "float32",
+        description="What layers compute in; weights stay float32, and so does the exported model.",
+    )
+    jit_compile: bool = Field(False, description="Compile the training step with XLA.")
+    l1: float = Field(0.0, ge=0, description="L1 penalty on dense kernels.")
     l2: float = Field(0.0, ge=0, description="L2 penalty on dense kernels.")
+    mixup: float | None = Field(
+        None,
+        ge=0.05,
+        le=10,
+        description="Train on mixtures of two rows and their labels, of shares drawn from "
+        "Beta(mixup, mixup) (arXiv:1710.09412); 0.2 is usual. Empty: on rows as they are.",
+    )
+    cutout: CutoutConfig | None = Field(None, description="Black out a part of training images.")
+    adversarial: AdversarialConfig | None = Field(
+        None, description="Train on attacked rows as well, and report the robust accuracy."
+    )
+    augment: AugmentConfig | None = Field(
+        None, description="Random changes of the training rows, seeded; never when serving."
+    )
     loss: Literal["auto", "focal"] = Field(
         "auto",
         description="`auto`: cross entropy, or squared error for a number. `focal`: rows that are "
@@ -96,6 +150,29 @@ class TrainConfig(Section):
     run_fn: str = Field(
         "trainer.run.run_fn", description="TFX run_fn: import path or file.py:function."
     )
+
+    @model_validator(mode="after")
+    def _parts_fill_the_batch(self) -> TrainConfig:
+        replicas = max(1, self.logical_cpus) if self.scale == "none" else 1
+        parts = self.accumulate_steps * replicas
+        if self.accumulate_steps > 1 and self.batch_size % parts:
+            raise FieldError(
+                f"batch_size {self.batch_size} does not divide into {self.accumulate_steps} equal "
+                f"parts on each of {replicas} replicas; make it a multiple of {parts}",
+                "accumulate_steps",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_steps(self) -> TrainConfig:
+        if self.schedule.warmup_steps >= self.steps and self.schedule.warmup_steps:
+            raise FieldError(
+                f"warmup_steps {self.schedule.warmup_steps} leave none of the {self.steps} steps "
+                "for training",
+                "schedule",
+                "warmup_steps",
+            )
+        return self
 
     @model_validator(mode="after")
     def _replicas_share_the_batch(self) -> TrainConfig:

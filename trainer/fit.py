@@ -12,16 +12,22 @@ import numpy as np
 import tf_keras
 
 from trainer import tensorboard
-from trainer.callbacks import KeepState, Watch
+from trainer.callbacks import CutOnPlateau, KeepState, Watch
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
 from trainer.input import Split, all_batches, train_batches
 from trainer.losses import make_loss
 from trainer.models.build import LabelScale
 from trainer.models.encoders.unfreeze import unfreezing
+from trainer.optimizers.average import Averages, ShowAverages
+from trainer.optimizers.make import make_optimizer
 from trainer.progress import Ended, Resumed, report
+from trainer.regularize.batches import Prepare
+from trainer.regularize.mixup import of_packed
 from trainer.selection import keeps_best
+from trainer.step import install
 from trainer.strategy import latest_common, least_to_keep
+from trainer.xla import xla_errors
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -42,16 +48,23 @@ def compile_model(
     scale: LabelScale,
     loss: Callable[..., Any] | str | None = None,
     metrics: Sequence[tf_keras.metrics.Metric] = (),
+    optimizer: tf_keras.optimizers.Optimizer | None = None,
 ) -> None:
     """Compiles for the label's task. The loss of a regression is in squared standard deviations
     of the label, so that one learning rate suits labels of any size; so is a `loss` in its place.
+    With an `optimizer` (of fine-tuning) the step is a plain one, whatever the config asks for.
     """
+    is_plain = optimizer is not None
+    loss = loss or make_loss(train, label, scale.class_weights)
+    if train.mixup is not None and label.task in ("binary", "multiclass") and not is_plain:
+        loss = of_packed(loss)
     model.compile(
-        optimizer=tf_keras.optimizers.Adam(train.learning_rate),
-        loss=loss or make_loss(train, label, scale.class_weights),
+        optimizer=optimizer or make_optimizer(train, model.trainable_variables),
+        loss=loss,
         loss_weights=[scale.std**-2] if label.task == "regression" else None,
         metrics=list(metrics),
         steps_per_execution=_steps_a_call(train),
+        jit_compile=train.jit_compile and not is_plain,
     )
     # Otherwise the first step makes its variables, and is traced twice for it.
     model.optimizer.build(model.trainable_variables)
@@ -70,6 +83,7 @@ def fit(
     model_run_dir: str,
     made_by: Mapping[str, Any],
     extra: Sequence[tf_keras.callbacks.Callback] = (),
+    prepare: Prepare | None = None,
 ) -> None:
     """Trains a compiled model to `train.steps`, or from its last checkpoint on.
 
@@ -81,14 +95,19 @@ def fit(
         model_run_dir: Folder of `checkpoints/` and of TensorBoard's event files.
         made_by: What the training follows from; checkpoints of another one are discarded.
         extra: Further callbacks.
+        prepare: What is done to every training batch, from `trainer.regularize.batches`.
 
     Raises:
-        ConfigError: Fewer rows than one batch.
-        NodeFailed: The loss became NaN or infinite.
+        ConfigError: Fewer rows than one batch, or one that does not divide into its parts.
+        EnvironmentMismatch: XLA cannot compile the step, with `jit_compile`.
+        NodeFailed: The loss became NaN or infinite, or grew beyond all bounds.
         StorageError: A checkpoint cannot be written.
         WorkerLost: Another worker of the cluster is gone.
     """
+    install(model, train, train_split.layout)
     state = TrainState()
+    plateau = CutOnPlateau.of(model, train, state)
+    averages = Averages(model) if train.ema is not None else None
     folder = os.path.join(model_run_dir, "checkpoints")
     keep = max(train.checkpoints_to_keep, least_to_keep())
     checkpoints = Checkpoints(folder, model, model.optimizer, state, made_by, keep)
@@ -99,8 +118,10 @@ def fit(
     callbacks = [
         *extra,
         *unfreezing(model, train),
-        Watch(train, lambda: not_finite(train_split)),
-        KeepState(checkpoints, state, train),
+        Watch(train, lambda: not_finite(train_split), folder),
+        *([ShowAverages(averages)] if averages else []),
+        *([plateau] if plateau else []),
+        KeepState(checkpoints, state, train, averages),
     ]
     callbacks += tensorboard.callbacks(model_run_dir, train)
     validation = all_batches(val_split) if val_split is not None else None
@@ -110,18 +131,21 @@ def fit(
         if not steps or epoch >= last_epoch or state.stopped.numpy():
             continue
         first_step = epoch * train.steps_per_epoch
-        model.fit(
-            train_batches(train_split, train.batch_size, train.seed, first_step),
-            initial_epoch=epoch,
-            epochs=last_epoch,
-            steps_per_epoch=steps,
-            validation_data=validation,
-            callbacks=callbacks,
-            verbose=0,
-        )
+        with xla_errors(train):
+            model.fit(
+                train_batches(train_split, train.batch_size, train.seed, first_step, prepare),
+                initial_epoch=epoch,
+                epochs=last_epoch,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                callbacks=callbacks,
+                verbose=0,
+            )
         epoch = last_epoch
     if keeps_best(train):
         checkpoints.restore_best()
+    elif averages:
+        averages.keep()
     report(_ended(state, train))
 
 

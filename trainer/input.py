@@ -6,7 +6,7 @@ resumed at step `s` therefore sees the rows that an undisturbed run would have s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,8 @@ class Split:
         spec: `tf.io.parse_example` spec of the features and the label.
         rows: N.
         held: The rows, or None where they do not fit in memory and are streamed.
+        bootstrap: With a seed, training takes as many draws of the rows, with replacement, in
+            their place: the same ones in every pass. Only of held rows.
         row_bytes: Size of the widest parsed row, where they are streamed.
     """
 
@@ -57,6 +59,7 @@ class Split:
     spec: Mapping[str, Any]
     rows: int
     held: Held | None
+    bootstrap: int | None = None
     row_bytes: int = 0
 
 
@@ -131,13 +134,27 @@ def read(
     return Split(name, tuple(files), layout, spec, rows, Held(arrays, label))
 
 
-def train_batches(split: Split, batch_size: int, seed: int, first_step: int) -> tf.data.Dataset:
+def train_batches(
+    split: Split,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    prepare: Callable[[dict[str, Any], Any, Any], tuple[dict[str, Any], Any]] | None = None,
+) -> tf.data.Dataset:
     """Endless shuffled batches of exactly `batch_size` rows, from step `first_step` on.
 
     Every pass over the rows has its own order and leaves out another remainder.
 
+    Args:
+        split: The rows.
+        batch_size: Rows a batch.
+        seed: With the step, what a batch follows from.
+        first_step: The step that the first batch is of.
+        prepare: From (features, label, the int64 [2] of seed and step) to what is trained on.
+
     Returns:
-        Dataset of (features by name [batch_size, ...], label [batch_size, 1]).
+        Dataset of (features by name [batch_size, ...], label [batch_size, 1]), or of what
+        `prepare` makes of them.
 
     Raises:
         ConfigError: The split has fewer rows than one batch.
@@ -160,8 +177,16 @@ def train_batches(split: Split, batch_size: int, seed: int, first_step: int) -> 
             first=first_step,
         )
         if split.held is None
-        else _shuffled_gather(split.held, split.rows, batch_size, seed, first_step)
+        else _shuffled_gather(split.held, drawn(split), batch_size, seed, first_step)
     )
+    if prepare is not None:
+        import tensorflow as tf
+
+        def prepared(step: Any, batch: tuple[dict[str, Any], Any]) -> tuple[dict[str, Any], Any]:
+            return prepare(*batch, tf.stack([tf.constant(seed, tf.int64), step]))
+
+        prepared = tf.autograph.experimental.do_not_convert(prepared)
+        dataset = dataset.enumerate(first_step).map(prepared, num_parallel_calls=2).prefetch(4)
     return dataset.with_options(_options())
 
 
@@ -216,15 +241,25 @@ def label_moments(split: Split) -> tuple[float, float]:
     return float(mean), float(np.sqrt(squares / rows))
 
 
+def drawn(split: Split) -> tf.Tensor:
+    """The rows that a pass is over: int64 [N], in order, or those of the split's bootstrap."""
+    import tensorflow as tf
+
+    if split.bootstrap is None:
+        return tf.range(split.rows, dtype=tf.int64)
+    return tf.random.stateless_uniform(
+        [split.rows], [split.bootstrap, split.rows], maxval=split.rows, dtype=tf.int64
+    )
+
+
 def _shuffled_gather(
-    held: Held, count: int, batch_size: int, seed: int, first: int
+    held: Held, rows: tf.Tensor, batch_size: int, seed: int, first: int
 ) -> tf.data.Dataset:
     import tensorflow as tf
 
     features = {name: tf.constant(value) for name, value in held.features.items()}
     label = tf.constant(held.label)
-    batches_a_pass = count // batch_size
-    rows = tf.range(count, dtype=tf.int64)
+    batches_a_pass = len(rows) // batch_size
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(rows, seed=tf.stack([seed, number]))

@@ -103,6 +103,12 @@ def test_starting_anew_leaves_the_weights_alone(trained: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_another_optimizer_starts_anew(trained: Path) -> None:
+    built = model(8)
+    built.compile(tf_keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    assert open_at(trained, built, MADE_BY)[0].restore() == 0
+
+
 def test_checkpoints_of_unknown_origin_are_discarded(trained: Path) -> None:
     (trained / "made_by.json").unlink()
     assert open_at(trained, model(8), MADE_BY)[0].restore() == 0

@@ -81,7 +81,14 @@ def finetune(
         )
     tf_keras.utils.set_random_seed(context.seed)
     with context.strategy.scope():
-        compile_model(model, train, context.transform.label, context.scale, loss=loss)
+        compile_model(
+            model,
+            train,
+            context.transform.label,
+            context.scale,
+            loss=loss,
+            optimizer=tf_keras.optimizers.Adam(learning_rate),
+        )
         model.train_step = without_autograph(model, model.train_step)
         batches = train_batches(context.train_split, train.batch_size, context.seed, 0)
         history = model.fit(batches, steps_per_epoch=steps, callbacks=list(callbacks), verbose=0)

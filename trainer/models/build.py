@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.errors import AssayError, ConfigError
+from trainer import precision
 from trainer.compression import keras3
 from trainer.config import ModelConfig, TrainConfig
 from trainer.models.registry import FAMILIES, BuildConfig, BuildModel
@@ -70,8 +71,8 @@ def build(
             one of Keras 3 that does not convert.
         NodeFailed: The builder raised.
     """
-    config = replace(build_config(model, train, label), folder=folder)
-    with _checkpointed_randomness():
+    config = replace(build_config(model, train, label), folder=folder, label=label)
+    with _checkpointed_randomness(), precision.policy(train):
         if model.builder is None:
             built = FAMILIES[model.family](features, config)
         else:
@@ -79,6 +80,7 @@ def build(
             if keras3.is_keras3(built):
                 built = _from_keras3(built, model.builder, rows)
             check(built, model.builder, features, config)
+    built = precision.answering_float32(built)
     return in_label_unit(built, scale) if label.task == "regression" else built
 
 
@@ -86,11 +88,11 @@ def build_config(model: ModelConfig, train: TrainConfig, label: LabelConfig) -> 
     """The head that the label's task needs, beside the sections that size the network."""
     match label.task:
         case "binary":
-            return BuildConfig(model, label.task, 1, "sigmoid", train.l2)
+            return BuildConfig(model, label.task, 1, "sigmoid", train.l2, train.l1)
         case "multiclass":
-            return BuildConfig(model, label.task, len(label.classes), "softmax", train.l2)
+            return BuildConfig(model, label.task, len(label.classes), "softmax", train.l2, train.l1)
         case "regression":
-            return BuildConfig(model, label.task, 1, "linear", train.l2)
+            return BuildConfig(model, label.task, 1, "linear", train.l2, train.l1)
 
 
 def in_label_unit(model: tf_keras.Model, scale: LabelScale) -> tf_keras.Model:

@@ -70,17 +70,17 @@ def report_robustness(
     for features, label in all_batches(split):
         inputs = {name: features[name] for name in model.input_names}
         both = answers(inputs, label, tf.constant([train.seed, rows], tf.int64))
-        for found, answer in zip(right, both, strict=True):
-            found.append(_score(np.asarray(answer), label.numpy(), task))
+        for scores, answer in zip(right, both, strict=True):
+            scores.append(_score(np.asarray(answer), label.numpy(), task))
         rows += len(label)
         if rows >= _MOST_ROWS:
             break
     is_number = task in ("regression", "quantile")
     name = "rmse" if is_number else "accuracy"
-    clean, robust = (float(np.concatenate(found).mean()) for found in right)
+    clean, robust = (float(np.concatenate(scores).mean()) for scores in right)
     if is_number:
         clean, robust = clean**0.5, robust**0.5
-    found = {
+    found: dict[str, float | str | int] = {
         "attack": config.attack,
         "epsilon": config.epsilon,
         "rows": rows,
