@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tfx_pipeline.errors import ConfigError, DataError
 from trainer.config import ModelConfig, TrainConfig
 from trainer.selection import judges
+from trainer.tuning.space import applied, tuned_values
 from transform.config import TransformConfig
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import tf_keras
     from tfx.components.trainer.fn_args_utils import FnArgs
 
+    from trainer.ensemble import Member
     from trainer.input import Split
     from trainer.models.build import LabelScale
     from transform.layout import FeatureSpec
@@ -39,11 +41,20 @@ class TrainerConfig:
     folder: Path
 
     @classmethod
-    def read(cls, custom_config: Mapping[str, Any] | None) -> TrainerConfig:
+    def read(
+        cls,
+        custom_config: Mapping[str, Any] | None,
+        hyperparameters: Mapping[str, Any] | None = None,
+    ) -> TrainerConfig:
         """Reads the dumped sections; `folder` is where `file.py:function` starts from.
 
+        Args:
+            custom_config: Of the Trainer.
+            hyperparameters: What a Tuner found, as `kt.HyperParameters.get_config` gives it: its
+                values take the places of the config's. None: there is no Tuner.
+
         Raises:
-            ConfigError: `transform` is missing.
+            ConfigError: `transform` is missing, or the config does not take the hyperparameters.
         """
         given = custom_config or {}
         if "transform" not in given:
@@ -52,10 +63,16 @@ class TrainerConfig:
                 hint="Pass custom_config={'transform': ..., 'model': ..., 'train': ...}, the "
                 "dumped sections of a PipelineConfig.",
             )
+        model = ModelConfig.model_validate(given.get("model") or {})
+        train = TrainConfig.model_validate(given.get("train") or {})
+        values = tuned_values(hyperparameters)
+        if values:
+            log.info("tuned: %s", ", ".join(f"{path} {value}" for path, value in values.items()))
+            model, train = applied(values, model, train)
         return cls(
             TransformConfig.model_validate(given["transform"]),
-            ModelConfig.model_validate(given.get("model") or {}),
-            TrainConfig.model_validate(given.get("train") or {}),
+            model,
+            train,
             Path(given.get("folder") or "."),
         )
 
@@ -75,15 +92,16 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
         fn_args: From the stock Trainer; `custom_config` holds `transform`, `model`, `train` and
-            `folder`. Writes `serving_model_dir` (SavedModel) and, in `model_run_dir`,
-            `keras_model.h5`, `checkpoints/` and TensorBoard's event files.
+            `folder`, and `hyperparameters` what a Tuner found, if there is one. Writes
+            `serving_model_dir` (SavedModel) and, in `model_run_dir`, `keras_model.h5`,
+            `checkpoints/` and TensorBoard's event files.
 
     Raises:
         ConfigError, DataError, NodeFailed, EnvironmentMismatch, StorageError: See the modules.
     """
-    config = TrainerConfig.read(fn_args.custom_config)
+    config = TrainerConfig.read(fn_args.custom_config, fn_args.hyperparameters)
 
-    from trainer import calibrate, export, fit, strategy
+    from trainer import ensemble, export, strategy
 
     strategy.configure_devices(config.train)
     seconds: dict[str, float] = {}
@@ -91,16 +109,22 @@ def run_fn(fn_args: FnArgs) -> None:
         scope = strategy.make_strategy(config.train)
         config = replace(config, train=strategy.scaled(config.train, scope.num_replicas_in_sync))
         data = load(fn_args, config)
-    with _timed("build", seconds), scope.scope():
-        model = build_compiled(config, data)
     run_dir = own_run_dir(fn_args.model_run_dir, scope)
     made_by = _made_by(fn_args, config.train)
-    with _timed("fit", seconds), scope.scope(), strategy.watching_workers():
-        fit.fit(model, config.train, data.train_split, data.val_split, run_dir, made_by)
-    if not strategy.is_chief(scope):
+
+    def train(member: Member) -> tf_keras.Model:
+        with scope.scope():
+            own = replace(config, train=member.train)
+            return train_member(own, data, member, made_by, seconds)
+
+    def finish(model: tf_keras.Model, member: Member) -> tf_keras.Model:
+        return finished(config, data, model, member.run_dir, seconds) if is_chief else model
+
+    is_chief = strategy.is_chief(scope)
+    given = data.train_split, run_dir, data.scale
+    model = ensemble.trained(config.model.ensemble, config.train, *given, train, finish)
+    if not is_chief:
         return
-    with _timed("calibrate", seconds):
-        calibrate.calibrate(model, config.train, config.transform.label, data.val_split)
     with _timed("export", seconds):
         export.save_keras(model, os.path.join(run_dir, "keras_model.h5"))
         export.export(
@@ -108,6 +132,60 @@ def run_fn(fn_args: FnArgs) -> None:
         )
     phases = ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items())
     log.info("trained %d rows in seconds: %s", data.train_split.rows, phases)
+
+
+def train_member(
+    config: TrainerConfig,
+    data: Loaded,
+    member: Member,
+    made_by: Mapping[str, Any],
+    seconds: dict[str, float],
+) -> tf_keras.Model:
+    """Builds a model and trains it, or takes it from its checkpoints; in the strategy's scope."""
+    from trainer import fit, strategy
+    from trainer.regularize.batches import preparation
+
+    with _timed("build", seconds):
+        model = build_compiled(config, data)
+        if member.start is not None:
+            model.set_weights(member.start)
+    with _timed("fit", seconds), strategy.watching_workers():
+        prepare = preparation(
+            config.train, config.transform, data.features, data.tft_output, config.folder
+        )
+        splits = member.split, data.val_split
+        fit.fit(model, config.train, *splits, member.run_dir, made_by, prepare=prepare)
+    return model
+
+
+def finished(
+    config: TrainerConfig,
+    data: Loaded,
+    model: tf_keras.Model,
+    run_dir: str,
+    seconds: dict[str, float],
+) -> tf_keras.Model:
+    """A trained model in the form it is exported in, calibrated and, where it is asked for,
+    attacked."""
+    from trainer import adapters, calibrate, precision, step
+    from trainer.models.build import build
+    from trainer.models.registry import served
+    from trainer.regularize import robustness
+
+    train, task = config.train, config.transform.label.task
+    loss = step.row_loss(model) if train.adversarial else None
+    if plain := adapters.without_lora(config.model):
+        given = data.features, plain, train, config.transform.label, data.scale, config.folder
+        model = adapters.merged(model, build(*given))
+    model = precision.as_float32(served(model, config.model))
+    with _timed("calibrate", seconds):
+        calibrate.calibrate(model, train, config.transform.label, data.val_split)
+    if train.adversarial and loss and data.val_split:
+        with _timed("attack", seconds):
+            robustness.report_robustness(
+                model, loss, train, data.features, data.val_split, task, run_dir
+            )
+    return model
 
 
 @dataclass(frozen=True)
@@ -137,11 +215,13 @@ def load(fn_args: FnArgs, config: TrainerConfig) -> Loaded:
     """
     import tensorflow_transform as tft
 
-    from trainer import calibrate, losses
+    from trainer import calibrate, ensemble, losses
+    from trainer.models.encoders.pretrained import check_words
     from transform.layout import layout
 
     tft_output = tft.TFTransformOutput(fn_args.transform_graph_path)
     features = layout(config.transform, tft_output)
+    check_words(config.model, config.transform, tft_output, config.folder)
     train_split, val_split = read_splits(
         fn_args.train_files or [],
         fn_args.eval_files or [],
@@ -151,6 +231,8 @@ def load(fn_args: FnArgs, config: TrainerConfig) -> Loaded:
     )
     losses.check(config.train, config.transform.label)
     calibrate.check(config.train, config.transform.label, val_split)
+    if config.model.ensemble is not None:
+        ensemble.check(config.model.ensemble, config.train, train_split)
     return Loaded(tft_output, features, train_split, val_split, label_scale(config, train_split))
 
 
@@ -162,16 +244,20 @@ def build_compiled(config: TrainerConfig, data: Loaded) -> tf_keras.Model:
     """
     import tf_keras
 
-    from trainer import fit, selection
+    from trainer import adapters, fit, layer_rates, selection
     from trainer.input import first_rows
     from trainer.models.build import build
+    from trainer.models.registry import family_loss
 
     train, label = config.train, config.transform.label
     metrics = selection.metrics(train, label)
     tf_keras.utils.set_random_seed(train.seed)
     rows = first_rows(data.train_split) if config.model.builder else None
     model = build(data.features, config.model, train, label, data.scale, config.folder, rows)
-    fit.compile_model(model, train, label, data.scale, metrics=metrics)
+    loss = family_loss(model, config.model, train, label, data.train_split)
+    fit.compile_model(model, train, label, data.scale, loss, metrics=metrics)
+    layer_rates.apply(model)
+    log.info("%s", adapters.learning(model))
     return model
 
 
@@ -238,6 +324,7 @@ def _made_by(fn_args: FnArgs, train: TrainConfig) -> dict[str, Any]:
     return {
         "scaled": [train.batch_size, train.learning_rate],
         "custom_config": fn_args.custom_config,
+        "tuned": tuned_values(fn_args.hyperparameters),
         "transform_graph": fn_args.transform_graph_path,
         "files": [list(fn_args.train_files or []), list(fn_args.eval_files or [])],
     }
@@ -269,4 +356,4 @@ def label_scale(config: TrainerConfig, split: Split) -> LabelScale:
 def _timed(phase: str, seconds: dict[str, float]) -> Iterator[None]:
     start = time.perf_counter()
     yield
-    seconds[phase] = time.perf_counter() - start
+    seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - start

@@ -92,6 +92,62 @@ def test_resume_after_sigkill(binary: Any, tmp_path: Path) -> None:
         assert one.tobytes() == other.tobytes()
 
 
+# All that has a memory or a chance of its own, in one run.
+EVERYTHING: dict[str, Any] = {
+    "optimizer": {"name": "adamw", "weight_decay": 0.05},
+    "schedule": {"name": "cosine", "warmup_steps": 20},
+    "ema": 0.99,
+    "clip": {"global_norm": 1.0},
+    "mixup": 0.3,
+    "augment": {"tabular": {"noise": 0.1, "swap": 0.1}, "text": {"dropout": 0.1}},
+    "adversarial": {"attack": "pgd", "epsilon": 0.1, "steps": 2},
+    "accumulate_steps": 2,
+    "best_metric": "val_auc",
+}
+
+
+def test_resume_with_every_memory(binary: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    train = TrainConfig.model_validate(TRAIN.model_dump() | EVERYTHING)
+    undisturbed = binary.fn_args(tmp_path / "undisturbed", MODEL, train)
+    whole = [p for p in run(undisturbed) if p.epoch_end]
+
+    killed = binary.fn_args(tmp_path / "killed", MODEL, train)
+    given = tmp_path / "fn_args.json"
+    given.write_text(json.dumps(vars(killed)))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(given)], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    rest = [p for p in run(killed) if p.epoch_end]
+    assert [(p.step, p.loss, p.val_loss) for p in rest] == [
+        (p.step, p.loss, p.val_loss) for p in whole[2:]
+    ]
+    for one, other in zip(weights(undisturbed), weights(killed), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+    # Nothing random of the training is in what is served.
+    graph = tf.saved_model.load(killed.serving_model_dir).signatures["serving_default"].graph
+    functions = [graph.as_graph_def(), *graph.as_graph_def().library.function]
+    ops = {node.op for part in functions for node in getattr(part, "node", []) or part.node_def}
+    assert "MatMul" in ops
+    assert [op for op in ops if "Random" in op or "Rng" in op] == []
+
+    # Validated, kept and exported are the averaged weights, and how they stand an attack is told.
+    told = json.loads((Path(killed.model_run_dir) / "robustness.json").read_text())
+    assert told["attack"] == "pgd"
+    assert told["rows"] == 200
+    assert told["robust_accuracy"] <= told["accuracy"]
+    examples = binary.examples("val", 200, label=False)
+    served = tf.saved_model.load(killed.serving_model_dir).signatures["serving_default"]
+    p = served(examples=tf.constant(examples))["predictions"].numpy()[:, 0]
+    truth = binary.raw["val"]["sold"] == "yes"
+    assert ((p > 0.5) == truth).mean() == pytest.approx(told["accuracy"], abs=1e-6)
+    loss = tf.keras.losses.binary_crossentropy(truth.astype("float32"), p).numpy()
+    assert min(abs(loss / p.val_loss - 1) for p in whole if p.val_loss) < 1e-3
+
+
 def test_a_finished_run_only_exports_again(binary: Any, tmp_path: Path) -> None:
     fn_args = binary.fn_args(tmp_path, MODEL, TRAIN.model_copy(update={"steps": 60}))
     run(fn_args)
@@ -123,13 +179,7 @@ def test_early_stopping_keeps_the_best_weights(binary: Any, tmp_path: Path) -> N
     # What is told at the end is told of the weights that are kept.
     kept = heard[best]
     assert ended == Ended(
-        heard[-1].step,
-        3000,
-        kept.step,
-        kept.loss,
-        kept.val_loss,
-        best=True,
-        value=kept.val_loss,
+        heard[-1].step, 3000, kept.step, kept.loss, kept.val_loss, best=True, value=kept.val_loss
     )
     assert describe(ended) == (
         f"stopped at {heard[-1].step} of 3000 steps, best val {losses[best]:.4g} at {kept.step}"

@@ -43,7 +43,8 @@ def compress(
         transform_graph: Folder of the TransformGraph.
         train_files: Patterns of the transformed examples to fine-tune on.
         val_files: Those to compare on; may be empty.
-        custom_config: As `trainer.run.run_fn` takes it, and the dumped section `compress`.
+        custom_config: As `trainer.run.run_fn` takes it, and the dumped section `compress`; perhaps
+            `hyperparameters`, as `run_fn` is given them.
         folder: Of the ladder.
 
     Returns:
@@ -55,7 +56,7 @@ def compress(
         DataError: The examples cannot be read.
         StorageError: The folder cannot be written.
     """
-    config = TrainerConfig.read(custom_config)
+    config = TrainerConfig.read(custom_config, custom_config.get("hyperparameters"))
     if config.train.strategy == "multi_worker":
         # Every step of fine-tuning would wait for workers that run no Compressor.
         raise ConfigError(
@@ -86,7 +87,8 @@ def compress(
         tft_output=tft_output,
         transform=config.transform,
         model=config.model,
-        train=config.train,
+        # What is compressed is float32, and students are too.
+        train=config.train.model_copy(update={"precision": "float32"}),
         scale=label_scale(config, train_split),
         train_split=train_split,
         val_split=val_split,
