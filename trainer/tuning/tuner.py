@@ -57,7 +57,7 @@ class ConfigTuner(base_tuner.BaseTuner):  # type: ignore[misc]
         self._make_workers = make_workers
         self._tune = setting.tune
         self._folder = Path(setting.folder)
-        self._results: dict[str, Result] = {}
+        self._rows: dict[str, Trial] = {}
         self._running: dict[int, kt.engine.trial.Trial] = {}
         self._elapsed_before = 0.0
         self._began = time.monotonic()
@@ -115,12 +115,14 @@ class ConfigTuner(base_tuner.BaseTuner):  # type: ignore[misc]
     def trials(self) -> Trials:
         """The table of the trials so far."""
         objective = self._objective
-        rows = [self._row(trial_id, result) for trial_id, result in self._results.items()]
         sign = -1.0 if objective.higher else 1.0
-        good = [row for row in rows if row.score is not None]
-        good.sort(key=lambda row: (row.state != "complete", sign * (row.score or 0.0)))
+
+        def place(row: Trial) -> tuple[bool, bool, float]:
+            return bool(row.exceeds), row.state != "complete", sign * (row.score or 0.0)
+
+        good = sorted((row for row in self._rows.values() if row.score is not None), key=place)
         ranked = [replace(row, rank=rank) for rank, row in enumerate(good, 1)]
-        failed = [row for row in rows if row.score is None]
+        failed = [row for row in self._rows.values() if row.score is None]
         return Trials(
             objective.metric,
             objective.metric_is_higher,
@@ -129,15 +131,16 @@ class ConfigTuner(base_tuner.BaseTuner):  # type: ignore[misc]
             objective.has_budgets,
         )
 
-    def _row(self, trial_id: str, result: Result) -> Trial:
-        hyperparameters = self.oracle.get_trial(trial_id).hyperparameters
+    def _row(self, trial: kt.engine.trial.Trial, result: Result) -> Trial:
+        """A trial's row of the table, but for its rank."""
+        values = spaces.decoded(trial.hyperparameters.values)
         measured = result.measured
         good = result.state != "failed"
         return Trial(
             rank=0,
-            id=trial_id,
+            id=trial.trial_id,
             state=result.state,
-            values=spaces.decoded(hyperparameters.values),
+            values=values,
             measured=measured,
             score=self._objective.score(measured) if good else None,
             exceeds=self._objective.exceeded(measured) if good else {},
@@ -145,7 +148,7 @@ class ConfigTuner(base_tuner.BaseTuner):  # type: ignore[misc]
             steps=result.steps,
             seconds=result.seconds,
             reason=result.reason,
-            own=self._is_own(spaces.decoded(hyperparameters.values)),
+            own=self._is_own(values),
         )
 
     def _is_own(self, values: dict[str, Any]) -> bool:
@@ -171,13 +174,13 @@ class ConfigTuner(base_tuner.BaseTuner):  # type: ignore[misc]
                 break
             self._running[slot] = trial
         if journal.events:
-            log.info("resumed a search after %d trials", len(self._results))
+            log.info("resumed a search after %d trials", len(self._rows))
             self._tell()
 
     def _fill(self, workers: Workers, journal: Journal) -> None:
         """Begins trials in the slots that are free, as many as there are."""
         for slot in range(self._tune.parallel):
-            if slot in self._running or (self._results and self._time_is_up()):
+            if slot in self._running or (self._rows and self._time_is_up()):
                 continue
             trial = self.oracle.create_trial(f"slot{slot}")
             if trial.status != "RUNNING":  # Nothing to try, or not before another has ended.
@@ -211,19 +214,19 @@ class ConfigTuner(base_tuner.BaseTuner):  # type: ignore[misc]
     def _end(self, slot: int, result: Result) -> None:
         """Tells the oracle how a trial went."""
         trial = self._running.pop(slot)
-        before = self._results.get(trial.hyperparameters.values.get("tuner/trial_id", ""))
-        if before is not None and len(result.history) < self._order(trial).rounds:
-            history = [*before.history, *result.history]
-            result = replace(result, history=history)
-        score = self._objective.score(result.measured) if result.state != "failed" else math.nan
-        if result.state != "failed" and not math.isfinite(score):
-            name = self._objective.name
-            result = replace(result, state="failed", reason=f"{name} is {score}")
-        self._results[trial.trial_id] = result
-        if result.state == "failed":
-            trial.status, trial.message = "FAILED", result.reason
+        order = self._order(trial)
+        before = self._rows.get(order.goes_on_from)
+        if before is not None and len(result.history) < order.rounds:
+            result = replace(result, history=[*before.history, *result.history])
+        row = self._row(trial, result)
+        if row.score is not None and not math.isfinite(row.score):
+            reason = f"{self._objective.name} is {row.score}"
+            row = replace(row, state="failed", score=None, exceeds={}, reason=reason)
+        self._rows[trial.trial_id] = row
+        if row.score is None:
+            trial.status, trial.message = "FAILED", row.reason
         else:
-            self.oracle.update_trial(trial.trial_id, {self._objective.name: score})
+            self.oracle.update_trial(trial.trial_id, {self._objective.name: row.score})
             trial.status = "COMPLETED"
         self.on_trial_end(trial)
         if self._tune.search != "hyperband":  # Whose trials go on where others ended.
@@ -234,7 +237,7 @@ class ConfigTuner(base_tuner.BaseTuner):  # type: ignore[misc]
         if self._time_is_up():
             return "tune.max_seconds are over"
         self._tell(f"trial {self._running[slot].trial_id} at step {steps}")
-        others = [r.history for r in self._results.values() if r.state == "complete"]
+        others = [row.history for row in self._rows.values() if row.state == "complete"]
         judged = self._tune.prune and self._tune.search != "hyperband"
         if judged and worse_than_median(history, others, higher=self._objective.metric_is_higher):
             return f"worse than the median after {steps} steps"
@@ -248,7 +251,7 @@ class ConfigTuner(base_tuner.BaseTuner):  # type: ignore[misc]
         best = found.best
         said = f"best {found.metric} {best.measured[found.metric]:.4g}" if best else "none yet"
         what = ", ".join(part for part in (said, more) if part)
-        stage = progress.Stage(len(self._results), self.oracle.max_trials, what)
+        stage = progress.Stage(len(self._rows), self.oracle.max_trials, what)
         self._context.run(progress.report, stage)
 
     def _check(self, found: Trials) -> None:
