@@ -40,7 +40,6 @@ class SavedEncoder(tf_keras.layers.Layer):
             self._dtype_of_ids, self._output = _of_signature(self._loaded, path)
         elif found := _dtype_of_ids(self._loaded):
             self._dtype_of_ids = found
-        trainable = {id(v) for v in getattr(self._loaded, "trainable_variables", [])}
         for index, variable in enumerate(_variables(self._loaded)):
             # HDF5 keeps weights by name, and a tf.Module's may all be called `Variable`.
             variable._handle_name = f"{index}/{variable.name}"
@@ -48,7 +47,7 @@ class SavedEncoder(tf_keras.layers.Layer):
                 name=variable.name.split(":")[0],
                 shape=variable.shape,
                 dtype=variable.dtype,
-                trainable=id(variable) in trainable,
+                trainable=variable.trainable,
                 getter=lambda *_, variable=variable, **__: variable,
             )
 
@@ -81,8 +80,7 @@ def _of_signature(loaded: Any, path: str) -> tuple[tf.DType, str]:
 
 def _dtype_of_ids(loaded: Any) -> tf.DType | None:
     """What a callable SavedModel takes, if it tells."""
-    call = loaded.__call__
-    for function in getattr(call, "concrete_functions", []):
+    for function in _functions(loaded):
         for spec in tf.nest.flatten(function.structured_input_signature[0]):
             if isinstance(spec, tf.TensorSpec):
                 return spec.dtype
@@ -90,10 +88,17 @@ def _dtype_of_ids(loaded: Any) -> tf.DType | None:
 
 
 def _variables(loaded: Any) -> list[tf.Variable]:
-    found = getattr(loaded, "variables", None)
-    if found is None and hasattr(loaded, "signatures"):
-        found = loaded.signatures[_SIGNATURE].variables
-    return list(found or [])
+    """The variables of what is called, each once."""
+    found = {id(v): v for function in _functions(loaded) for v in function.variables}
+    return list(found.values())
+
+
+def _functions(loaded: Any) -> list[Any]:
+    """The traced functions of what is called."""
+    if not callable(loaded):
+        return [loaded.signatures[_SIGNATURE]]
+    call = loaded.__call__
+    return list(getattr(call, "concrete_functions", []))
 
 
 def _refused(path: str, what: str) -> ConfigError:
