@@ -15,7 +15,7 @@ from tfx_pipeline.ingest.source import Source
 
 
 def source_of(path: str, content: Any, **data: Any) -> Source:
-    source = make_source(path, {"x": "bytes"}, **data)
+    source = make_source(path, {"x": "bytes"}, split={"val_fraction": 0}, **data)
     return Source(source.data, source.types, source.paths, {}, {"x": content})
 
 

@@ -30,7 +30,7 @@ def encoded(grey: int, form: str = "PNG") -> bytes:
 
 
 def folder_source(root: Path, **data: Any) -> Source:
-    data = {"format": "images", "label": LABEL} | data
+    data = {"format": "images", "label": LABEL, "split": {"val_fraction": 0}} | data
     source = make_source(str(root), {"image": "bytes"}, **data)
     return Source(source.data, source.types, source.paths, {}, {"image": "image"})
 
@@ -140,6 +140,7 @@ def table_source(write: Write, rows: str, stored_as: str) -> Source:
     write(f"label,photo\n{rows}", "table/rows.csv")
     path = write(
         "name: a\ndata:\n  path: table/rows.csv\n  label: {column: label, classes: [cat, dog]}\n"
+        "  split: {val_fraction: 0}\n"
         f"features: {{columns: {{photo: {{kind: image, stored_as: {stored_as}}}}}}}\n",
         "pipeline.yaml",
     )
