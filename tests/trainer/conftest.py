@@ -75,7 +75,8 @@ def serialize(row: Mapping[str, Any], types: Mapping[str, str]) -> bytes:
             case "int":
                 feature.int64_list.value.append(int(value))
             case _:
-                feature.bytes_list.value.append(str(value).encode())
+                data = value if isinstance(value, bytes) else str(value).encode()
+                feature.bytes_list.value.append(data)
     return example.SerializeToString()
 
 

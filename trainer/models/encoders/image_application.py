@@ -116,8 +116,8 @@ def _of_imagenet(config: ApplicationConfig, shape: tuple[int | None, ...]) -> tf
         raise ConfigError(
             f"the ImageNet weights of {config.name} are not at hand: {error}",
             where=f"{_WHERE}.weights",
-            hint="Keras looks in ~/.keras/models (KERAS_HOME/models, if that is set), then asks "
-            "the network. Put the file of that URL there, under the name that it has, or beside "
+            hint="Keras looks in ~/.keras/models, then asks the "
+            "network. Put the file of that URL there, under the name that it has, or beside "
             "the config file and set `weights: FILE.h5`; or set `weights: none`.",
         ) from error
 
