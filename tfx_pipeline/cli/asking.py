@@ -85,7 +85,9 @@ def _table(
     label = config.data.label
     # What the label is made from and what the gate slices by say most about a row.
     telling = [label.of, *(key for keys in config.gates.quality.slices for key in keys)]
-    names = dict.fromkeys(name for name in (*telling, *config.features.columns) if name)
+    columns = config.features.columns
+    said = [name for name, feature in columns.items() if feature.kind not in ("image", "series")]
+    names = dict.fromkeys(name for name in (*telling, *said) if name)
     shown = [n for n in names if any(r.get(n) is not None for r in rows)][:_SHOWN_COLUMNS]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in (*shown, "prediction", "truth"):

@@ -37,6 +37,7 @@ def demo(
         (f"{assay} serve -c {where}", "serve the pushed model on port 8500"),
         (f"{assay} show -c {where}", "this run in full"),
         (f"{assay} run {where}", "again: every node is cached"),
+        (f"{assay} init --list-templates", "other demos"),
         (f"{assay} init --data my.csv --label COLUMN", "your own data"),
     ]
     width = max(len(command) for command, _ in steps)

@@ -40,6 +40,9 @@ def init(
     template: Annotated[
         str | None, typer.Option(help="Copy this template instead of reading data.")
     ] = None,
+    list_templates: Annotated[
+        bool, typer.Option("--list-templates", help="List the templates, and end.")
+    ] = False,
 ) -> None:
     """Read your data and write a commented pipeline.yaml that runs as it is."""
     from rich.console import Console
@@ -47,12 +50,16 @@ def init(
     from tfx_pipeline.errors import ConfigError
     from tfx_pipeline.files import write_text
 
+    console = Console(highlight=False)
+    if list_templates:
+        _list_templates(console)
+        return
     if bool(template) == bool(data):
         raise ConfigError(
             "name your data, or a template",
-            hint="assay init --data my.csv --label COLUMN, or assay init --template taxi",
+            hint="assay init --data my.csv --label COLUMN, or assay init --template taxi; "
+            "assay init --list-templates has them all",
         )
-    console = Console(highlight=False)
     if template:
         _require_absent(output, force)
         _copy(template, output, console)
@@ -147,15 +154,29 @@ def _show(found: DataProfile, console: Console) -> None:
         console.print(f"[yellow]{escape(leak)} gives the label away and is left out[/]")
 
 
+def _list_templates(console: Console) -> None:
+    from rich.table import Table
+
+    from tfx_pipeline.templates.copy import summaries
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, what in summaries().items():
+        table.add_row(f"[bold]{name}[/]", what)
+    console.print(table)
+
+
 def _copy(template: str, output: Path, console: Console) -> None:
     from tfx_pipeline.errors import ConfigError, storage_errors
-    from tfx_pipeline.templates.copy import copy_template
+    from tfx_pipeline.templates import copy, synthetic
 
     if output.name != "pipeline.yaml":
         raise ConfigError(
             f"a template is copied as pipeline.yaml, not as {output.name}",
             hint="Name only its folder: --output FOLDER/pipeline.yaml.",
         )
+    copy.check_name(template)
     with storage_errors(str(output)):
         output.unlink(missing_ok=True)
-    copy_template(template, output.parent)
+    copied = copy.copied(template, output.parent)
+    if copied.truth is not None:
+        console.print(f"made the rows: {synthetic.said(copied.truth)}", soft_wrap=True)

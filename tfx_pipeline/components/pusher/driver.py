@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from pathlib import Path
+from typing import Any
 
 from tfx.dsl.components.base import base_driver as authored
 from tfx.orchestration.portable import base_driver, data_types
@@ -26,6 +27,11 @@ class Driver(base_driver.BaseDriver, authored.BaseDriver):  # type: ignore[misc]
     that of the execution that pushed it: the cache hits. Otherwise the id is new, nothing is cached
     under it, and the model is pushed again, under a new number.
     """
+
+    def __init__(self, mlmd_connection: Any = None, metadata_handle: Any = None) -> None:
+        """The launcher gives a connection; InteractiveContext a handle, and it asks for no id."""
+        base_driver.BaseDriver.__init__(self, mlmd_connection)
+        authored.BaseDriver.__init__(self, metadata_handle)
 
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
         """Gives the id; empty, and so the same each time, where the executor will not use it."""
