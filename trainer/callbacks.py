@@ -34,14 +34,16 @@ class Watch(tf_keras.callbacks.Callback):
     Args:
         train: Steps in all and an epoch.
         explain: Called when a number is lost: what in the data explains it, or "".
-        folder: Of the checkpoints, for the message.
+        keep: Called then, if an epoch was done: puts its checkpoint where it stays, and says where.
     """
 
-    def __init__(self, train: TrainConfig, explain: Callable[[], str], folder: str) -> None:
+    def __init__(
+        self, train: TrainConfig, explain: Callable[[], str], keep: Callable[[], str]
+    ) -> None:
         super().__init__()
         self._train = train
         self._explain = explain
-        self._folder = folder
+        self._keep = keep
         self._first_loss: float | None = None
         self._epoch = 0
         self._pace = Pace()
@@ -84,7 +86,7 @@ class Watch(tf_keras.callbacks.Callback):
             "one), set train.clip, or scale numeric features with very large values."
         )
         if self._epoch:
-            cause += f" The checkpoint after epoch {self._epoch} is kept in {self._folder}."
+            cause += f" The checkpoint after epoch {self._epoch} is kept in {self._keep()}."
         return NodeFailed(
             f"{what} by step {step} of {self._train.steps}", where="Trainer", hint=cause
         )

@@ -136,6 +136,20 @@ class Checkpoints:
         epoch = int(self._state.best_epoch.numpy())
         self._weights.read(self._best(epoch)).assert_existing_objects_matched()
 
+    def copied_to(self, folder: str) -> str:
+        """Copies the latest checkpoint into another folder, in place of what is there; returns it.
+
+        For one that is to outlive its own: TFX removes the outputs of a node that fails.
+        """
+        with write_errors(folder):
+            if tf.io.gfile.exists(folder):
+                tf.io.gfile.rmtree(folder)
+            tf.io.gfile.makedirs(folder)
+            latest = self._manager.latest_checkpoint
+            for path in tf.io.gfile.glob(f"{latest}.*"):
+                tf.io.gfile.copy(path, os.path.join(folder, os.path.basename(path)))
+        return folder
+
     def _best(self, epoch: int) -> str:
         return os.path.join(self._folder, f"best-{epoch}")
 

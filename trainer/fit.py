@@ -118,7 +118,11 @@ def fit(
     callbacks = [
         *extra,
         *unfreezing(model, train),
-        Watch(train, lambda: not_finite(train_split), folder),
+        Watch(
+            train,
+            lambda: not_finite(train_split),
+            lambda: checkpoints.copied_to(f"{model_run_dir.rstrip('/')}.last_good"),
+        ),
         *([ShowAverages(averages)] if averages else []),
         *([plateau] if plateau else []),
         KeepState(checkpoints, state, train, averages),

@@ -97,7 +97,9 @@ def _accumulated(
     """The mean of the gradients of `parts` equal parts: that of all rows' mean loss.
 
     A loop of the graph, one turn after the other: unrolled, the executor would work the parts off
-    at once and need the memory of all.
+    at once and need the memory of all. Where several replicas may have to talk to each other
+    within a part (batch normalization over all of them), which TensorFlow cannot do in a loop, it
+    is unrolled, and each part waits for the one before.
     """
     variables = model.trainable_variables
 
@@ -115,10 +117,15 @@ def _accumulated(
         ]
 
     zeros = [tf.zeros(v.shape, getattr(v, "true_dtype", v.dtype)) for v in variables]
-    _, sums = tf.while_loop(
-        lambda index, _: index < parts, turn, (tf.constant(0), zeros), parallel_iterations=1
-    )
-    return [total / parts for total in sums]
+    start = (tf.constant(0), zeros)
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        done = start
+        for _ in range(parts):
+            with tf.control_dependencies(done[1]):
+                done = turn(*done)
+    else:
+        done = tf.while_loop(lambda index, _: index < parts, turn, start, parallel_iterations=1)
+    return [total / parts for total in done[1]]
 
 
 def _attacked(

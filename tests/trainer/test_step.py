@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +86,8 @@ everything = {
     "precision": "mixed_float16", "learning_rate": 0.01,
 }
 with scope.scope():
-    model = fitted(TrainConfig.model_validate(given | everything), folder / "all")
+    model = fitted(TrainConfig.model_validate(given | everything), folder / "all",
+                   dropout=0.2, normalization="batch")
 for variable in model.weights:
     first, second = scope.experimental_local_results(variable)
     np.testing.assert_array_equal(first.numpy(), second.numpy())
@@ -208,6 +210,7 @@ def test_mixed_precision_trains_and_leaves_float32(precision: str, tmp_path: Pat
     model = fitted(train, tmp_path)
     assert model.get_layer("hidden_0").compute_dtype == precision.removeprefix("mixed_")
     assert model.output.dtype == "float32"
+    assert model.layers[-1].name == "head"  # As calibration wants it.
     assert tf_keras.mixed_precision.global_policy().name == "float32"
     held = split("binary", 60, 2).held
     assert held is not None
@@ -255,19 +258,21 @@ def test_an_op_that_xla_does_not_know_is_named(tmp_path: Path) -> None:
 def test_divergence_is_told_with_its_step_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    # Each step multiplies the error by some -1.6: finite for long.
-    train = config(steps=60, steps_per_epoch=10, optimizer="sgd", learning_rate=1.3)
+    # The rate rises to where each step multiplies the error by some -1.6: finite for long.
+    rise = {"name": "constant", "warmup_steps": 40}
+    train = config(steps=60, steps_per_epoch=5, optimizer="sgd", learning_rate=1.3, schedule=rise)
     with pytest.raises(NodeFailed, match=r"diverges: its loss grew from .* by step \d+ of 60") as e:
-        fitted(train, tmp_path, "regression", hidden=1)
+        fitted(train, tmp_path / "run", "regression", hidden=1)
     assert "learning_rate (now 1.3" in e.value.hint
-    found = tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))
-    if found is None:
-        assert "kept in" not in e.value.hint
-    else:
-        assert str(tmp_path / "checkpoints") in e.value.hint
-        weights = [
-            tf.train.load_variable(found, name)
-            for name, _ in tf.train.list_variables(found)
-            if "kernel" in name
-        ]
-        assert all(np.isfinite(weight).all() for weight in weights)
+    # TFX will remove the run's own folder.
+    kept = tmp_path / "run.last_good"
+    assert re.search(rf"after epoch \d+ is kept in {kept}", e.value.hint)
+    [index] = kept.glob("*.index")
+    found = str(index.with_suffix(""))
+    weights = [
+        tf.train.load_variable(found, name)
+        for name, _ in tf.train.list_variables(found)
+        if "kernel" in name
+    ]
+    assert weights
+    assert all(np.isfinite(weight).all() for weight in weights)

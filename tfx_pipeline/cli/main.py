@@ -15,7 +15,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from serving import cli_bench, cli_models
-from tfx_pipeline.cli import check, demo, image, run, run_node, runs, serving, submit
+from tfx_pipeline.cli import (
+    check,
+    demo,
+    image,
+    lr_range,
+    pretrain,
+    run,
+    run_node,
+    runs,
+    serving,
+    submit,
+    trials,
+)
 from tfx_pipeline.cli import compile as compiling
 from tfx_pipeline.doctor import command as doctor
 from tfx_pipeline.errors import INTERRUPTED_EXIT_CODE, AssayError
@@ -44,6 +56,9 @@ for command in (
     runs.runs,
     runs.show,
     runs.diff,
+    trials.trials,
+    lr_range.lr_range,
+    pretrain.pretrain,
     serving.serve,
     serving.predict,
     cli_models.models,

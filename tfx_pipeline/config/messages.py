@@ -54,6 +54,8 @@ _SYNONYMS = {
     "clustering": "cluster",
     "distillation": "distill",
     "fp16": "float16",
+    "float16": "mixed_float16",
+    "bfloat16": "mixed_bfloat16",
     "accurate": "most_accurate",
 }
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from transform.augment import image, tabular, text
+from transform.augment import image, synonyms, tabular, text
 from transform.augment.config import AugmentConfig
 from transform.categorical import vocabulary_name
 from transform.config import FeaturesConfig, TextFeature, feature_name
+from transform.text import FIRST_TOKEN
 
 if TYPE_CHECKING:
     import tensorflow_transform as tft
@@ -26,7 +27,7 @@ Augment = Callable[[Features, tf.Tensor], dict[str, tf.Tensor]]
 def augmenter(
     config: AugmentConfig,
     layout: Sequence[FeatureSpec],
-    tables: Mapping[str, text.Table] | None = None,
+    tables: Mapping[str, synonyms.Table] | None = None,
 ) -> Augment:
     """The function that changes a training batch, for `tf.data.Dataset.map`.
 
@@ -54,7 +55,7 @@ def synonym_tables(
     features: FeaturesConfig,
     tft_output: tft.TFTransformOutput,
     folder: Path,
-) -> dict[str, text.Table]:
+) -> dict[str, synonyms.Table]:
     """The synonyms of each text feature, as ids of its vocabulary; none without `synonyms`.
 
     Args:
@@ -69,7 +70,7 @@ def synonym_tables(
     """
     if config.text is None or config.text.synonyms is None:
         return {}
-    groups = text.read_synonyms(folder / config.text.synonyms)
+    groups = synonyms.read_synonyms(folder / config.text.synonyms)
     columns = {}
     for name, column in features.columns.items():
         if isinstance(column, TextFeature):
@@ -79,8 +80,8 @@ def synonym_tables(
     for spec in layout:
         if spec.name in columns:
             words = tft_output.vocabulary_by_name(vocabulary_name(columns[spec.name]))
-            ids = text.vocabulary_ids(words, is_sequence=spec.kind == "sequence")
-            table = text.table_of(groups, ids, spec.size)
+            first = FIRST_TOKEN if spec.kind == "sequence" else 0
+            table = synonyms.table_of(groups, synonyms.vocabulary_ids(words, first), spec.size)
             if table is not None:
                 tables[spec.name] = table
     return tables
@@ -96,7 +97,7 @@ def _changed(
     features: Features,
     seed: tf.Tensor,
     config: AugmentConfig,
-    table: text.Table | None,
+    table: synonyms.Table | None,
 ) -> dict[str, tf.Tensor]:
     values = features[spec.name]
     match spec.kind:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tfx_pipeline.errors import ConfigError
-from transform.augment import image, tabular, text
+from transform.augment import image, synonyms, tabular, text
 from transform.augment.batch import augmenter
 from transform.augment.config import AugmentConfig, ImageAugmentConfig, TextAugmentConfig
 from transform.layout import FeatureSpec
@@ -114,10 +114,10 @@ def test_neighbours_change_places_and_none_is_lost() -> None:
 def test_synonyms_come_from_the_file_by_the_vocabulary(tmp_path: Path) -> None:
     file = tmp_path / "words.txt"
     file.write_text("Film, movie , picture # of the cinema\n\nbad, awful, unheard\n")
-    groups = text.read_synonyms(file)
+    groups = synonyms.read_synonyms(file)
     assert groups == [["film", "movie", "picture"], ["bad", "awful", "unheard"]]
     words = [b"the", b"movie", b"film", b"bad", b"awful"]
-    table = text.table_of(groups, text.vocabulary_ids(words, is_sequence=True), 7)
+    table = synonyms.table_of(groups, synonyms.vocabulary_ids(words, 2), 7)
     assert table is not None
     assert table[:, 0].tolist() == [-1, -1, -1, 4, 3, 6, 5]
     ids = tf.constant([[2, 3, 4, 5, 6, 1, 0]] * 50, tf.int64)
@@ -125,16 +125,16 @@ def test_synonyms_come_from_the_file_by_the_vocabulary(tmp_path: Path) -> None:
     np.testing.assert_array_equal(made, [[2, 4, 3, 6, 5, 1, 0]] * 50)
     some = text.sequence(ids, SEED, TextAugmentConfig(synonym_share=0.2), table).numpy()
     assert (some[:, 1:5] != ids.numpy()[:, 1:5]).mean() == pytest.approx(0.2, abs=0.08)
-    assert text.table_of(groups, {"the": 0}, 3) is None
+    assert synonyms.table_of(groups, {"the": 0}, 3) is None
 
 
 def test_synonyms_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        text.read_synonyms(tmp_path / "none.txt")
+        synonyms.read_synonyms(tmp_path / "none.txt")
     file = tmp_path / "words.txt"
     file.write_text("film, movie\nalone\n")
     with pytest.raises(ConfigError, match="'alone' has no synonym") as caught:
-        text.read_synonyms(file)
+        synonyms.read_synonyms(file)
     assert caught.value.where.endswith("words.txt:2")
 
 
