@@ -33,7 +33,7 @@ def _sections(path: str, section: _Schema, root: _Schema) -> Iterator[tuple[str,
     for name, field in section["properties"].items():
         place = f"{path}.{name}" if path else name
         for suffix, below in _below(field, root):
-            here = place + (suffix.replace("<column>", "<node>") if name == "nodes" else suffix)
+            here = place + suffix.replace("<column>", _KEYS.get(name, "<column>"))
             yield here, below
             yield from _sections(here, below, root)
 
@@ -68,6 +68,8 @@ def _which(section: _Schema) -> str:
 
 
 _TOLD_APART_BY = ("kind", "method")
+# What the keys of a mapping name, where it is no column.
+_KEYS = {"nodes": "<node>", "space": "<field>"}
 
 
 def _section(path: str, section: _Schema, root: _Schema) -> str:
@@ -120,9 +122,11 @@ def _type(field: _Schema, root: _Schema) -> str:
         case "array" if "prefixItems" in field:
             return f"list of {len(field['prefixItems'])} {_type(field['prefixItems'][0], root)}s"
         case "array":
-            return f"list of {_type(field['items'], root)}"
+            return f"list of {_type(field['items'], root)}" if field["items"] else "list"
+        case "object" if not isinstance(field["additionalProperties"], dict):
+            return "mapping"
         case "object":
-            return f"mapping of column to {_type(field['additionalProperties'], root)}"
+            return f"mapping of name to {_type(field['additionalProperties'], root)}"
         case "string":
             return "text"
         case "boolean":
