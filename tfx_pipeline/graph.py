@@ -27,6 +27,7 @@ from tfx_pipeline.components.pusher.component import Pusher
 from tfx_pipeline.components.pusher.probe import Probe
 from tfx_pipeline.components.serving_gate.component import ServingGate
 from tfx_pipeline.components.transform.component import Transform
+from tfx_pipeline.components.tuner.component import Tuner
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.config.serving_gate import InfraValidatorConfig
 from tfx_pipeline.gates.drift import distribution_config
@@ -135,6 +136,7 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
         custom_config=transform_config,
         disable_statistics=True,
     )
+    tuner_nodes, tuned = _tune(config, transform, schema)
     trainer = tfx.components.Trainer(
         run_fn=config.train.run_fn,
         examples=transform.outputs["transformed_examples"],
@@ -144,6 +146,7 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
         # TFX takes no empty list for "eval"; the trainer does not validate on its own rows.
         eval_args=trainer_pb2.EvalArgs(splits=val or ["train"]),
         custom_config=_trainer_config(config),
+        **tuned,
     )
     model = trainer.outputs["model"]
     baseline = tfx.dsl.Resolver(
@@ -160,12 +163,12 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
         baseline_model=baseline.outputs["model"],
         baseline_blessing=baseline.outputs["model_blessing"],
     )
-    nodes = [analyzer_cache, transform, trainer, baseline, evaluator]
+    nodes = [analyzer_cache, transform, *tuner_nodes, trainer, baseline, evaluator]
     blessing = evaluator.outputs["blessing"]
     if not config.has_serving_gate:
         return [*nodes, *_push(config, examples, model, blessing)]
     with tfx.dsl.Cond(_is_blessed(blessing)):
-        gate_nodes, gate = _compress_and_judge(config, examples, transform, trainer)
+        gate_nodes, gate = _compress_and_judge(config, examples, transform, trainer, tuned)
         pusher = _push(
             config,
             examples,
@@ -176,8 +179,27 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
     return [*nodes, *gate_nodes, *pusher]
 
 
+def _tune(
+    config: PipelineConfig, transform: Any, schema: Any
+) -> tuple[list[base_node.BaseNode], dict[str, Any]]:
+    """The Tuner, and what it hands to the nodes that train."""
+    if config.tune is None:
+        return [], {}
+    tuner = Tuner(
+        tuner_fn="trainer.tuning.run.tuner_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        # Without a val split the tuner says what it needs one for.
+        eval_args=trainer_pb2.EvalArgs(splits=["val"] if config.data.split.has_val else ["train"]),
+        custom_config={**_trainer_config(config), "tune": config.tune.model_dump(mode="json")},
+    )
+    return [tuner], {"hyperparameters": tuner.outputs["best_hyperparameters"]}
+
+
 def _compress_and_judge(
-    config: PipelineConfig, examples: Any, transform: Any, trainer: Any
+    config: PipelineConfig, examples: Any, transform: Any, trainer: Any, tuned: dict[str, Any]
 ) -> tuple[list[base_node.BaseNode], ServingGate]:
     """The ladder of candidates, and the verdict on them as they will be served."""
     # The modules of these have registered the user's own layers, where there are any.
@@ -197,6 +219,7 @@ def _compress_and_judge(
         compressor = Compressor(
             examples=transform.outputs["transformed_examples"],
             **trained,
+            **tuned,
             custom_config={
                 **_trainer_config(config),
                 "compress": config.compress.model_dump(mode="json"),

@@ -30,6 +30,15 @@ def test_they_are_those_of_the_graph(config: PipelineConfig, tmp_path: Path, gat
     assert sorted(names.node_ids(config)) == sorted(graph)
 
 
+def test_a_tuner_is_one_of_them(config: PipelineConfig, tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(path.read_text() + "tune: {space: {train.l2: {float: [0, 1]}}}\n")
+    config = load_config(path)
+    graph = [node.id for node in create_pipeline(config).components]
+    assert sorted(names.node_ids(config)) == sorted(graph)
+    assert names.node_ids(config).index("Tuner") < names.node_ids(config).index("Trainer")
+
+
 def test_a_wrong_one_is_said_once_with_what_may_have_been_meant(config: PipelineConfig) -> None:
     known = names.node_ids(config)
     names.check(["Trainer", "Pusher"], known)

@@ -65,6 +65,7 @@ def show(
     from tfx_pipeline.cli.running import print_verdicts
     from tfx_pipeline.config import load_config
     from tfx_pipeline.report import record as records
+    from trainer.tuning.journal import shown as written
 
     root = load_config(config).root
     with hints.naming(config):
@@ -95,6 +96,7 @@ def show(
     if slices is not None:
         console.print(slices)
     for label, value in (
+        ("tuned", ", ".join(f"{path} {written(found)}" for path, found in record.tuned.items())),
         ("config", record.config_file),
         ("data", record.data_digest),
         ("git", record.git_commit),

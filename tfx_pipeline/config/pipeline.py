@@ -12,6 +12,7 @@ from tfx_pipeline.config.gates import GatesConfig
 from tfx_pipeline.config.run import RunConfig, ServeConfig
 from trainer.compression.config import CompressConfig
 from trainer.config import ModelConfig, TrainConfig
+from trainer.tuning.config import TuneConfig
 from transform.config import FeaturesConfig, Section, TransformConfig
 
 
@@ -38,6 +39,11 @@ class PipelineConfig(Section):
     features: FeaturesConfig = Field(description="Which columns become features, and how.")
     model: ModelConfig = Field(ModelConfig(), description="The network.")
     train: TrainConfig = Field(TrainConfig(), description="How it is trained.")
+    tune: TuneConfig | None = Field(
+        None,
+        description="A search for better values of `model` and `train` before training; empty: "
+        "none.",
+    )
     compress: Compress = Field(
         None,
         description="The compression ladder: `auto`, which candidates to make, or `off` (as when "

@@ -35,7 +35,7 @@ def register(check: Check) -> Check:
 def checks() -> list[Check]:
     """All checks, in the order they run: cheap ones first."""
     # Importing registers.
-    from tfx_pipeline.lint import beam, code, fields, files, gates, serving  # noqa: F401
+    from tfx_pipeline.lint import beam, code, fields, files, gates, serving, tune  # noqa: F401
 
     return list(_CHECKS)
 

@@ -86,6 +86,7 @@ class RunRecord(BaseModel):
     selection: dict[str, list[str]] = {}
     base_run: str = ""
     nodes: dict[str, NodeRecord] = {}
+    tuned: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     verdicts: dict[str, dict[str, Any]] = {}
     pushed_to: str = ""

@@ -25,6 +25,7 @@ def node_ids(config: PipelineConfig) -> list[str]:
         "DataGate",
         "AnalyzerCache",
         "Transform",
+        *(("Tuner",) if config.tune is not None else ()),
         "Trainer",
         "LatestBlessedModel",
         "Evaluator",

@@ -10,6 +10,7 @@ from tfx_pipeline.gates.verdict import OVERALL, read_verdict
 from tfx_pipeline.report.record import ArtifactRecord, RunRecord
 from trainer.compression.candidate import read_index
 from trainer.compression.config import FLOAT
+from trainer.tuning.journal import TRIALS_FILE, read_trials, summary
 
 # Node, output key: the artifact that holds a gate's verdict.
 _GATES = {"DataGate": "verdict", "Evaluator": "blessing"}
@@ -30,6 +31,8 @@ def read(record: RunRecord, node_id: str) -> None:
         _serving(record)
     elif node_id == "Compressor":
         _ladder(record)
+    elif node_id == "Tuner":
+        _search(record)
     elif node_id == _INFRA_VALIDATOR:
         artifact = _first(record, node_id, "blessing")
         if artifact is not None and artifact.properties.get("blessed") != 1:
@@ -83,6 +86,15 @@ def _ladder(record: RunRecord) -> None:
     failed = sum(bool(candidate.failed) for candidate in made)
     what = f"{len(made)} candidate{'s' if len(made) != 1 else ''}"
     record.nodes["Compressor"].note = what + (f", {failed} failed" if failed else "")
+
+
+def _search(record: RunRecord) -> None:
+    artifact = _first(record, "Tuner", "tuner_results")
+    if artifact is None or not (Path(artifact.uri) / TRIALS_FILE).exists():
+        return
+    found = read_trials(Path(artifact.uri))
+    record.nodes["Tuner"].note = summary(found)
+    record.tuned = found.best.values if found.best else {}
 
 
 def _first(record: RunRecord, node_id: str, key: str) -> ArtifactRecord | None:

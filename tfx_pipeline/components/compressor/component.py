@@ -35,6 +35,9 @@ class CompressorSpec(component_spec.ComponentSpec):  # type: ignore[misc]
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph),
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
+        "hyperparameters": component_spec.ChannelParameter(
+            type=standard_artifacts.HyperParameters, optional=True
+        ),
     }
     OUTPUTS: ClassVar[dict[str, Any]] = {
         "candidates": component_spec.ChannelParameter(type=CompressionLadder)
@@ -53,6 +56,7 @@ class Compressor(base_component.BaseComponent):  # type: ignore[misc]
         model_run: The Trainer's, which holds `keras_model.h5`.
         custom_config: The dumped sections `transform`, `model`, `train` and `compress`; `folder`,
             where `file.py:function` starts from; and `code`, fingerprints of the user's functions.
+        hyperparameters: The Tuner's, which the model was trained with; None: there is no Tuner.
     """
 
     SPEC_CLASS = CompressorSpec
@@ -64,11 +68,13 @@ class Compressor(base_component.BaseComponent):  # type: ignore[misc]
         transform_graph: tfx.types.BaseChannel,
         model_run: tfx.types.BaseChannel,
         custom_config: dict[str, Any],
+        hyperparameters: tfx.types.BaseChannel | None = None,
     ) -> None:
         spec = CompressorSpec(
             examples=examples,
             transform_graph=transform_graph,
             model_run=model_run,
+            hyperparameters=hyperparameters,
             custom_config=json_utils.dumps(custom_config),
             candidates=Channel(type=CompressionLadder),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
         """Writes the ladder.
 
         Args:
-            input_dict: `examples` (transformed), `transform_graph`, `model_run`.
+            input_dict: `examples` (transformed), `transform_graph`, `model_run`, perhaps
+                `hyperparameters`.
             output_dict: `candidates`.
             exec_properties: `custom_config`, JSON; see the component.
 
@@ -42,9 +44,22 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
             transform_graph=artifact_utils.get_single_uri(input_dict["transform_graph"]),
             train_files=_files(examples, "train"),
             val_files=_files(examples, "val") if "val" in splits else [],
-            custom_config=json_utils.loads(exec_properties["custom_config"]),
+            custom_config={
+                **json_utils.loads(exec_properties["custom_config"]),
+                "hyperparameters": _hyperparameters(input_dict),
+            },
             folder=Path(artifact_utils.get_single_uri(output_dict["candidates"])),
         )
+
+
+def _hyperparameters(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Any] | None:
+    """What the Tuner found, read as TFX's Trainer reads it."""
+    if not input_dict.get("hyperparameters"):
+        return None
+    folder = artifact_utils.get_single_uri(input_dict["hyperparameters"])
+    text = io_utils.read_string_file(io_utils.get_only_uri_in_dir(folder))
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def _files(examples: types.Artifact, split: str) -> list[str]:
