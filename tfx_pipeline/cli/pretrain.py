@@ -36,47 +36,42 @@ def pretrain(
     The encoder learns from the rows of the training split (and from --texts), with the sizes of
     model.text.transformer and model.text.embedding_dim. Call it again after a kill: it goes on.
     """
-    from rich.console import Console
-
+    from tfx_pipeline.cli import tables
     from tfx_pipeline.config import load_config
     from tfx_pipeline.runners.calm import calm_terminal
 
     started = time.monotonic()
-    console = Console(highlight=False)
     pipeline = load_config(config)
     name, feature = _text_column(pipeline, column)
-    with calm_terminal(Path(os.devnull)):
+    text = pipeline.model.text
+    with calm_terminal(Path(os.devnull)) as terminal:
         found = _column_texts(pipeline, name) + _lines(texts or [])
+        terminal.print(f"{len(found):,} texts of {name!r}; {steps:,} steps of {batch_size}")
         from trainer.models.encoders.transformer_config import TransformerConfig
         from trainer.pretrain.pretrain import pretrain as learn
         from trainer.pretrain.settings import Progress, Settings
 
-    def report(progress: Progress) -> None:
-        console.print(
-            f"step {progress.step:,} of {progress.steps:,}: loss {progress.loss:.3f} nats a word"
-        )
+        def report(now: Progress) -> None:
+            terminal.print(f"step {now.step:,} of {now.steps:,}: loss {now.loss:.3f} nats a word")
 
-    text = pipeline.model.text
-    settings = Settings(
-        shape=text.transformer or TransformerConfig(),
-        width=text.embedding_dim,
-        max_length=feature.max_length,
-        max_tokens=feature.max_tokens,
-        min_count=feature.min_count,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-    )
-    console.print(f"{len(found):,} texts of {name!r}; {steps:,} steps of {batch_size}")
-    result = learn(found, settings, output, report)
+        settings = Settings(
+            shape=text.transformer or TransformerConfig(),
+            width=text.embedding_dim,
+            max_length=feature.max_length,
+            max_tokens=feature.max_tokens,
+            min_count=feature.min_count,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+        )
+        result = learn(found, settings, output, report)
+    console = tables.output_console()
     console.print(
         f"[green]✓[/] {result.folder}: {result.words:,} words, learned from {result.texts:,} texts "
-        f"in {time.monotonic() - started:.0f} s"
-    )
-    console.print(
-        f"  hidden words of texts it has not seen: loss {result.loss:.3f} "
-        f"(by frequency alone: {result.baseline:.3f})"
+        f"in {time.monotonic() - started:.0f} s\n  hidden words of texts it has not seen: loss "
+        f"{result.loss:.3f} (by frequency alone: {result.baseline:.3f})",
+        soft_wrap=True,
     )
     folder = result.folder.resolve()
     if folder.is_relative_to(pipeline.folder):

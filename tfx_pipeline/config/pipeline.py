@@ -96,7 +96,7 @@ class PipelineConfig(Section):
     def transform(self) -> TransformConfig:
         """What the preprocessing function needs to know."""
         return TransformConfig(
-            features=self.features,
+            features=self.features.with_files(lambda path: str(self.resolve(path))),
             label=self.data.label,
             missing_values=[text for text in self.data.missing_values if text],
         )
