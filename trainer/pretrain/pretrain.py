@@ -18,6 +18,7 @@ from trainer.pretrain import corpus, folder
 from trainer.pretrain.masked import Guesser, hide
 from trainer.pretrain.settings import Progress, Result, Settings
 from trainer.storage import write_errors
+from transform.text import FIRST_TOKEN
 
 _HELD_OUT, _MOST_HELD_OUT = 0.05, 2000  # Share and number of texts that only measure.
 _WARM_UP = 0.1  # Share of the steps in which the learning rate rises.
@@ -56,10 +57,8 @@ def pretrain(
     split = corpus.split(texts)
     words = corpus.vocabulary(split, settings.max_tokens, settings.min_count)
     rows = corpus.ids(split, words, settings.max_length)
-    train, held_out = _held_out(rows[(rows >= corpus.FIRST_TOKEN).any(axis=1)], settings)
-    sizes = sizes_of(
-        settings.shape, settings.width, corpus.FIRST_TOKEN + len(words), settings.max_length
-    )
+    train, held_out = _held_out(rows[(rows >= FIRST_TOKEN).any(axis=1)], settings)
+    sizes = sizes_of(settings.shape, settings.width, FIRST_TOKEN + len(words), settings.max_length)
     with _checkpointed_dropout():
         tf_keras.utils.set_random_seed(settings.seed)
         guesser = Guesser(sizes, settings.shape.dropout)
@@ -172,8 +171,8 @@ def _measure(guesser: Guesser, rows: np.ndarray, seed: int) -> float:
 
 def _by_frequency(train: np.ndarray, held_out: np.ndarray, ids: int) -> float:
     """Nats a word of the texts held out, guessed by how often it stands in the others."""
-    counts = np.bincount(train.ravel(), minlength=ids)[corpus.FIRST_TOKEN :] + 1.0
-    words = held_out[held_out >= corpus.FIRST_TOKEN] - corpus.FIRST_TOKEN
+    counts = np.bincount(train.ravel(), minlength=ids)[FIRST_TOKEN:] + 1.0
+    words = held_out[held_out >= FIRST_TOKEN] - FIRST_TOKEN
     return float(-np.log(counts / counts.sum())[words].mean())
 
 

@@ -164,7 +164,7 @@ def _fetched(handle: str) -> Path:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_SECONDS)
     try:
-        import tensorflow_hub
+        import tensorflow_hub  # type: ignore[import-untyped]
 
         return Path(tensorflow_hub.resolve(handle))
     except Exception as error:
