@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from tfx_pipeline.config import load_config
 from tfx_pipeline.errors import ConfigError, StorageError
+from tfx_pipeline.init.command import init
 from tfx_pipeline.templates import copy
 
 
@@ -48,3 +51,24 @@ def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         copy.copy_template("taxy", tmp_path)
     assert "Did you mean 'taxi'?" in caught.value.hint
+    # And all there are, with what they are.
+    for name, what in copy.summaries().items():
+        assert name in caught.value.hint
+        assert what in caught.value.hint
+    assert copy.names()[0] == copy.DEFAULT
+
+
+def test_the_command_lists_them_and_says_what_it_made(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(init)
+    listed = CliRunner().invoke(app, ["--list-templates"])
+    assert listed.exit_code == 0
+    lines = [line.split(maxsplit=1) for line in listed.output.splitlines()]
+    assert {name: what.strip() for name, what in lines} == copy.summaries()
+    file = tmp_path / "new" / "pipeline.yaml"
+    made = CliRunner().invoke(app, ["--template", "churn", "-o", str(file)])
+    assert made.exit_code == 0, made.output
+    assert "made the rows: synthetic; the best possible auc is 0." in made.output
+    assert sorted(path.name for path in file.parent.iterdir()) == [
+        "data.csv", "data.py", "pipeline.yaml", "truth.json",
+    ]  # fmt: skip
