@@ -96,7 +96,8 @@ def run_range_test(
     files = SimpleNamespace(
         train_files=[f"{examples}/Split-train/*"], eval_files=[], transform_graph_path=graph
     )
-    data = load(files, given)  # type: ignore[arg-type]  The part of FnArgs that it reads.
+    # The part of FnArgs that it reads.
+    data = load(files, given)  # type: ignore[arg-type]
     model = build_compiled(given, data)
     prepare = preparation(train, given.transform, data.features, data.tft_output, given.folder)
     return range_test(
