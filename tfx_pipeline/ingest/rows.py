@@ -91,8 +91,8 @@ def type_chunk(
     missing = source.data.missing_values
     columns, untyped = {}, set()
     for name, kind in source.types.items():
-        column, bad = _column(chunk, name), []
-        content = source.contents.get(name)
+        column, content = _column(chunk, name), source.contents.get(name)
+        bad: list[BadValues] = []
         if content:
             column, bad = contents.fetched(column, content, chunk.file.path.parent, missing)
         columns[name], more = typed_lists(column, kind, missing, source.numbers)
@@ -131,7 +131,7 @@ def _split(
     if chunk.file.split is not None:
         return np.full(chunk.rows.num_rows, SPLITS.index(chunk.file.split), np.int8), []
     column = source.data.split.column
-    if bounds is not None and column:
+    if source.data.split.method == "time" and bounds is not None and column:
         values, bad = splits.times(_column(chunk, column), source.dates.get(column, ""))
         return splits.time_splits(values, bounds), bad
     if source.data.split.method == "column" and column:

@@ -121,6 +121,7 @@ def trained(folder: Path, *steps: int) -> tuple[Any, list[dict[str, np.ndarray]]
     return model, seen
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_learns_from_its_step_on_also_when_resumed(tmp_path: Path) -> None:
     start = {w.name: w.numpy() for w in two_layers().weights}
     model, seen = trained(tmp_path / "whole", 60)
