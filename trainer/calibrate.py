@@ -51,8 +51,13 @@ class Calibration:
     ece: tuple[float, float]
 
 
-def check(train: TrainConfig, label: LabelConfig, val_split: Split | None) -> None:
+def check(train: TrainConfig, label: LabelConfig, val_split: Split | bool | None) -> None:
     """Checks, before anything is trained, that calibration can be done.
+
+    Args:
+        train: `calibrate` of it.
+        label: What is predicted.
+        val_split: The validation rows, or whether there are any.
 
     Raises:
         ConfigError: There are no validation rows, or the method does not suit the label.
@@ -72,7 +77,7 @@ def check(train: TrainConfig, label: LabelConfig, val_split: Split | None) -> No
             where="train.calibrate",
             hint="Set `train.calibrate: temperature`.",
         )
-    if val_split is None:
+    if not val_split:
         raise ConfigError(
             f"train.calibrate: {how} needs a validation split, and there is none",
             where="train.calibrate",

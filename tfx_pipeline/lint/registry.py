@@ -35,7 +35,16 @@ def register(check: Check) -> Check:
 def checks() -> list[Check]:
     """All checks, in the order they run: cheap ones first."""
     # Importing registers.
-    from tfx_pipeline.lint import beam, code, fields, files, gates, serving, tune  # noqa: F401
+    from tfx_pipeline.lint import (  # noqa: F401
+        beam,
+        code,
+        fields,
+        files,
+        gates,
+        losses,
+        serving,
+        tune,
+    )
 
     return list(_CHECKS)
 
