@@ -22,7 +22,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
                 return [""], [{"": line} for line in lines if line]
             reader = csv.DictReader(file, strict=True)
             columns = list(reader.fieldnames or [])
-            rows = []
+            rows: list[dict[str, str]] = []
             for row in reader:
                 if None in row or None in row.values():
                     raise ValueError(f"line {reader.line_num} has not {len(columns)} columns")

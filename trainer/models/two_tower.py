@@ -8,6 +8,7 @@ calibration, TF-MOT and TFLite see a classifier like any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfx_pipeline.errors import ConfigError
@@ -48,13 +49,12 @@ def build_model(features: Sequence[FeatureSpec], config: BuildConfig) -> tf_kera
         )
     items = without_features(config.outputs)
     if sizes.items is not None and config.label is not None:
-        items = read_items(config.folder / sizes.items, config.label.classes, config.label.column)
+        path = config.folder / Path(sizes.items).expanduser()
+        items = read_items(path, config.label.classes, config.label.column)
     made = encoded(features, config)
     user = dense(dense_stack(joined(made.vectors.values()), config), sizes.dim, config, USER)
     if sizes.normalize:
-        user = tf_keras.layers.UnitNormalization(
-            dtype="float32", name=f"{USER}_length_1"
-        )(user)
+        user = tf_keras.layers.UnitNormalization(dtype="float32", name=f"{USER}_length_1")(user)
     catalog = Catalog(
         items,
         sizes,
