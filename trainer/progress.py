@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ class Progress:
         epoch_end: Whether an epoch has just ended.
         seconds_left: Until the last step, at the pace so far; None where it is not known yet.
             Early stopping may end it before.
+        part: Which of several trainings this is, of whose steps all together the others are:
+            `member 2 of 3`; empty: it is the only one. The same of the events below.
     """
 
     step: int
@@ -40,6 +42,7 @@ class Progress:
     val_loss: float | None = None
     epoch_end: bool = False
     seconds_left: float | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Resumed:
     step: int
     total_steps: int
     epoch: int
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Ended:
     best: bool
     metric: str = "val_loss"
     value: float | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ Event = Progress | Resumed | Ended | Stage
 Listener = Callable[[Event], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("assay_training_listener", default=None)
+_part: ContextVar[tuple[int, int, str] | None] = ContextVar("assay_training_part", default=None)
 
 
 @contextmanager
@@ -116,8 +122,45 @@ def listen(callback: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
+@contextmanager
+def part(number: int, of: int, what: str) -> Iterator[None]:
+    """Trainings of equal length, one after the other, that are reported as one.
+
+    Args:
+        number: The one that is reported in this context, from 1.
+        of: How many there are.
+        what: What each of them is called.
+    """
+    token = _part.set((number, of, what))
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
+def _in_whole(event: Event) -> Event:
+    """An event of a part as one of the whole."""
+    here = _part.get()
+    if here is None or isinstance(event, Stage):
+        return event
+    number, of, what = here
+    name = f"{what} {number} of {of}"
+    if isinstance(event, Ended):
+        return replace(event, part=name)
+    each = event.total_steps
+    event = replace(event, step=(number - 1) * each + event.step, total_steps=of * each, part=name)
+    if isinstance(event, Progress) and event.seconds_left is not None:
+        rest = each * number - event.step
+        if rest > 0:
+            whole = event.seconds_left * (event.total_steps - event.step) / rest
+            return replace(event, seconds_left=whole)
+    return event
+
+
 def describe(event: Event) -> str:
     """An event in a few words, as they stand behind a node's name."""
+    if not isinstance(event, Stage) and event.part:
+        return f"{event.part}: {describe(replace(event, part=''))}"
     match event:
         case Resumed():
             return (
@@ -180,6 +223,7 @@ def _losses(event: Progress | Ended) -> str:
 
 def report(event: Event) -> None:
     """Tells the listener of this context; without one, logs the ends of epochs and of training."""
+    event = _in_whole(event)
     listener = _listener.get()
     if listener is not None:
         listener(event)
