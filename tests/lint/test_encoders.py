@@ -8,7 +8,11 @@ import pytest
 
 from tfx_pipeline.config import PipelineConfig, load_config
 from tfx_pipeline.errors import ConfigError
-from tfx_pipeline.lint.encoders import pretrained_encoder_fits, vocabularies_are_readable
+from tfx_pipeline.lint.encoders import (
+    encoders_have_columns,
+    pretrained_encoder_fits,
+    vocabularies_are_readable,
+)
 from trainer.models.encoders.pretrained_files import described
 from trainer.models.encoders.text_transformer import Sizes
 
@@ -70,6 +74,22 @@ def test_files_that_are_missing(tmp_path: Path) -> None:
     average = CONFIG.partition("model:")[0]
     with pytest.raises(ConfigError, match="there is no vocabulary file"):
         problems(read(tmp_path, average))
+
+
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [
+        ("{text: {encoder: gru}}", "model.text"),
+        ("{series: {units: 8}}", "model.series"),
+        ("{image: {encoder: resnet}}", "model.image"),
+        ("{hidden_units: [4]}", None),
+    ],
+)
+def test_an_encoder_without_a_column(tmp_path: Path, model: str, field: str | None) -> None:
+    text = CONFIG.partition("model:")[0].partition(", output")[0] + "}\n" + f"model: {model}\n"
+    found = list(encoders_have_columns(read(tmp_path, text)))
+    assert [problem.field for problem in found] == ([field] if field else [])
+    assert all(problem.hint for problem in found)
 
 
 @pytest.mark.slow

@@ -44,6 +44,28 @@ def pretrained_encoder_fits(config: PipelineConfig) -> Iterator[Problem]:
 
 
 @register
+def encoders_have_columns(config: PipelineConfig) -> Iterator[Problem]:
+    """An encoder that is chosen reads a column; a text that is a bag is none of them."""
+    if config.model.builder or config.features.by_user:
+        return
+    columns = config.features.columns.values()
+    read = {
+        "image": any(feature.kind == "image" for feature in columns),
+        "text": any(isinstance(f, TextFeature) and f.output == "sequence" for f in columns),
+        "series": any(feature.kind == "series" for feature in columns),
+    }
+    hints = {"text": "give a text column `output: sequence`, or drop the section"}
+    for name, there in read.items():
+        section = getattr(config.model, name)
+        if not there and section != type(section)() and section.encoder != "pretrained":
+            yield Problem(
+                f"model.{name}",
+                "no column is read by this encoder",
+                hints.get(name, f"add a column of `kind: {name}`, or drop the section"),
+            )
+
+
+@register
 def vocabularies_are_readable(config: PipelineConfig) -> Iterator[Problem]:
     """Vocabulary files are there, with a word a line."""
     for feature in config.features.columns.values():
