@@ -48,6 +48,7 @@ SPACE: dict[str, dict[str, Any]] = {
     "train.learning_rate": {"log": [3e-4, 3e-2]},
     "train.batch_size": {"choice": [64, 128, 256, 512]},
     "train.l2": {"choice": [0.0, 1e-6, 1e-5, 1e-4]},
+    "train.schedule": {"choice": ["constant", "cosine"]},
     "model.hidden_units": {"choice": [[128, 64], [64, 32], [256, 128], [64], [32]]},
     "model.dropout": {"float": [0.0, 0.5, 0.1]},
     "model.embedding_max_dim": {"int": [4, 16, 4]},
@@ -131,7 +132,7 @@ def run(folder: Path, more: dict[str, Any]) -> float:
         **more,
     }
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    words = [ASSAY, "run", "--quiet", "--to", "Evaluator", folder]
+    words: list[str | Path] = [ASSAY, "run", "--quiet", "--to", "Evaluator", folder]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode not in (0, REFUSED):
         sys.exit(f"assay run ended with {done.returncode}\n{done.stdout}{done.stderr}")

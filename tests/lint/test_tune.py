@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lint.test_lint import GATE, GOOD, config
+from tests.config.test_load import GOOD
+from tests.lint.test_lint import GATE, config
 from tfx_pipeline.errors import ConfigError
 from tfx_pipeline.lint import lint
 

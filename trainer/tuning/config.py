@@ -11,8 +11,6 @@ from pydantic import Field, field_validator, model_validator
 from trainer.tuning.metrics import METRICS
 from transform.section import FieldError, Section
 
-MetricName = Literal[tuple(METRICS)]  # type: ignore[valid-type]
-
 _KINDS = ("choice", "int", "float", "log", "boolean")
 
 
@@ -83,7 +81,7 @@ class Budgets(Section):
         description="Longest median time of one row through the model, in microseconds, as "
         "measured in the trial's process.",
     )
-    metrics: dict[MetricName, float] = Field(
+    metrics: dict[Literal[tuple(METRICS)], float] = Field(  # type: ignore[valid-type]
         {},
         description="Bounds on further metrics of the validation split: at least this where higher "
         "is better, at most this where lower is.",

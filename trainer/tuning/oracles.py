@@ -20,6 +20,7 @@ _RANDOM_TRIALS = 20
 _FACTOR = 3  # Hyperband: one trial of three goes on to the next round.
 _CANDIDATES = 1024  # Of the Gaussian process, of either kind.
 _CANDIDATES_TRIED = 50
+_DRAWN_ANEW = 0.3  # Share of a candidate's fields.
 _RESTARTS = 5  # Of the fit of its kernel; keras-tuner has 20.
 _GRID_SAMPLES = 10  # Of a range without steps; keras-tuner's own number.
 
@@ -90,7 +91,7 @@ def make_oracle(
             oracle = _Random(max_trials=trials, **common)
         case "bayesian":
             # keras-tuner's default, three random trials a dimension, may be all there are.
-            at_random = max(2, min(3 * len(space.space), trials // 3))
+            at_random = max(2, min(3 * len(space.space), trials // 2))
             oracle = _Bayesian(max_trials=trials, num_initial_points=at_random, **common)
         case "grid":
             oracle = _Grid(**common)
@@ -175,11 +176,14 @@ class _Bayesian(_BeginsWith, kt.oracles.BayesianOptimizationOracle):  # type: ig
         return dict(self._random_populate_space())
 
     def _candidates(self, best: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Points of the unit cube: anywhere, and near the best trial."""
+        """Points of the unit cube: anywhere, and near the best trial in most of their fields."""
         size = (_CANDIDATES, len(best))
-        near = best + self._random_state.normal(0, 0.1, size)
-        anywhere = self._random_state.uniform(0, 1, size)
-        return np.concatenate([anywhere, np.clip(near, 0, 1)])
+        random = self._random_state
+        anywhere = random.uniform(0, 1, size)
+        near = np.clip(best + random.normal(0, 0.1, size), 0, 1)
+        # A choice is a step of this cube: small ones would never leave it.
+        near = np.where(random.uniform(0, 1, size) < _DRAWN_ANEW, random.uniform(0, 1, size), near)
+        return np.concatenate([anywhere, near])
 
 
 class _Hyperband(_BeginsWith, kt.oracles.HyperbandOracle):  # type: ignore[misc]

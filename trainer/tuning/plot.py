@@ -37,7 +37,7 @@ def plot_trials(found: Trials, path: Path, log_fields: Sequence[str] = ()) -> No
     for place, (name, values, is_log) in enumerate(columns):
         height, ticks = _axis(values, is_log)
         heights.append(height)
-        axes.axvline(place, color="0.75", linewidth=1, zorder=0)
+        axes.vlines(place, 0, 1, color="0.75", linewidth=1, zorder=0)
         for at, text in ticks:
             axes.text(place + 0.03, at, text, fontsize=7, color="0.35", va="center")
         axes.text(place, 1.07, name.replace(".", ".\n", 1), fontsize=8, ha="center", va="bottom")

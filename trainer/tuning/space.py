@@ -114,7 +114,8 @@ def problems(
 def field_at(path: str, model: ModelConfig, train: TrainConfig) -> FieldInfo | None:
     """The field of the config that a path names, or None."""
     section, *parts = path.split(".")
-    kinds: list[type[BaseModel]] = {"model": [type(model)], "train": [type(train)]}.get(section, [])
+    roots: dict[str, type[BaseModel]] = {"model": type(model), "train": type(train)}
+    kinds = [roots[section]] if section in roots else []
     field: FieldInfo | None = None
     for part in parts:
         field = next((k.model_fields[part] for k in kinds if part in k.model_fields), None)

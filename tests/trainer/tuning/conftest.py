@@ -68,9 +68,9 @@ class FakeWorkers:
             why = self._judge(slot, history, 10 * round_) if round_ < order.rounds else ""
             if why:
                 break
-        state = "pruned" if why else "complete"
         now = {**measured, "auc": history[-1]}
-        return slot, Result(state, now, history, 10 * len(history), 0.5, why)
+        steps = 10 * len(history)
+        return slot, Result("pruned" if why else "complete", now, history, steps, 0.5, why)
 
     def close(self) -> None:
         self._orders.clear()
