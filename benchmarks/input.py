@@ -1,6 +1,6 @@
 """Training from transformed TFRecords beside the same model fed from memory, in one run.
 
-    .venv/bin/python benchmarks/input.py [--rows 60000] [--batch-sizes 128 1024] [--json FILE]
+    .venv/bin/python benchmarks/input.py [--families dnn] [--batch-sizes 128 1024]
 
 Feeds, all into the same model through `trainer.fit`'s compiled step:
 
@@ -11,7 +11,7 @@ Feeds, all into the same model through `trainer.fit`'s compiled step:
 
 Rows are made up (15 numeric features, 10 of ids, one bag of words), written by four writers as
 gzipped TFRecords, as Transform leaves them. Feeds take turns, round by round; the first steps of a
-round, which fill buffers, are not timed. Steps a second are the median over the rounds.
+round, which fill buffers, are not timed. Steps a second and ratios are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 1024])
+    parser.add_argument("--families", nargs="+", default=["dnn"])
     parser.add_argument("--hidden-units", type=int, nargs="+", default=[128, 64])
     parser.add_argument("--rounds", type=int, default=5, help="of each feed, in turn")
     parser.add_argument("--seconds", type=float, default=3.0, help="timed of each round, about")
@@ -48,8 +49,9 @@ def main() -> None:
     found = []
     with tempfile.TemporaryDirectory(prefix="assay-input-") as folder:
         files = write_rows(Path(folder), arguments.rows)
-        for batch_size in arguments.batch_sizes:
-            found += measure(files, batch_size, arguments)
+        for family in arguments.families:
+            for batch_size in arguments.batch_sizes:
+                found += measure(files, family, batch_size, arguments)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -101,7 +103,7 @@ def write_rows(folder: Path, rows: int) -> list[str]:
 
 
 def measure(
-    files: list[str], batch_size: int, arguments: argparse.Namespace
+    files: list[str], family: Any, batch_size: int, arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Prints one table row a feed."""
     import tensorflow as tf
@@ -118,7 +120,7 @@ def measure(
     tf_keras.utils.set_random_seed(1)
     model = build(
         layout(),
-        ModelConfig(hidden_units=arguments.hidden_units),
+        ModelConfig(family=family, hidden_units=arguments.hidden_units),
         train,
         label,
         LabelScale(),
@@ -148,16 +150,25 @@ def measure(
     for _ in range(arguments.rounds):
         for name, feed in feeds.items():
             speeds[name].append(steps_per_second(model, feed(), arguments.seconds))
-    median = {name: statistics.median(found) for name, found in speeds.items()}
-    print(f"\nbatch {batch_size}, {held.rows} rows, {os.cpu_count()} cores")
-    print("feed        steps/s   of one batch   of numpy   spread")
-    for name, value in median.items():
-        low, high = min(speeds[name]), max(speeds[name])
+    cores = len(os.sched_getaffinity(0))
+    print(f"\n{family}, batch {batch_size}, {held.rows} rows, {cores} cores")
+    print("feed        steps/s   of one batch   of numpy   rounds")
+    for name, values in speeds.items():
+        low, high = min(values), max(values)
+        of = [ratio(values, speeds[peer]) for peer in ("one batch", "numpy")]
         print(
-            f"{name:<10} {value:8.0f} {value / median['one batch']:14.2f} "
-            f"{value / median['numpy']:10.2f}   {low:.0f}-{high:.0f}"
+            f"{name:<10} {statistics.median(values):8.0f} {of[0]:14.2f} {of[1]:10.2f}"
+            f"   {low:.0f}-{high:.0f}"
         )
-    return [{"batch_size": batch_size, "feed": n, "steps_per_s": s} for n, s in speeds.items()]
+    return [
+        {"family": family, "batch_size": batch_size, "feed": name, "steps_per_s": found}
+        for name, found in speeds.items()
+    ]
+
+
+def ratio(values: list[float], peers: list[float]) -> float:
+    """The median over the rounds: what else the machine does slows down a round as a whole."""
+    return statistics.median(a / b for a, b in zip(values, peers, strict=True))
 
 
 def endless(batches: Any) -> dict[str, Any]:

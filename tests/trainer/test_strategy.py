@@ -112,7 +112,14 @@ SAME = """
 import json, sys
 from trainer.config import TrainConfig
 from trainer.strategy import configure_devices, make_strategy
-two = TrainConfig(steps=12, steps_per_epoch=6, batch_size=16, logical_cpus=2, learning_rate=1e-2)
+two = TrainConfig(
+    steps=12,
+    steps_per_epoch=6,
+    batch_size=16,
+    logical_cpus=2,
+    learning_rate=1e-2,
+    tensorboard="full",
+)
 configure_devices(two)
 import numpy as np
 import tensorflow as tf
@@ -146,7 +153,7 @@ def train(config, rows, val_rows, where):
 
 one = two.model_copy(update={"logical_cpus": 0})
 found = []
-for number, (rows, val_rows) in enumerate([(32, 32), (33, 5), (47, 1)]):
+for number, (rows, val_rows) in enumerate([(33, 5), (47, 1)]):
     folder = f"{sys.argv[1]}/{number}"
     found.append([train(c, rows, val_rows, f"{folder}-{c.logical_cpus}") for c in (one, two)])
 print(json.dumps(found))
