@@ -161,6 +161,7 @@ class Joined:
 
     def add(self, model: tf_keras.Model) -> None:
         """Adds a copy of a functional model under names of its own. All have the same inputs."""
+        import tensorflow as tf
         import tf_keras
 
         self._in_unit = model.layers[-1].name == LABEL_UNIT_LAYER
@@ -168,8 +169,16 @@ class Joined:
             # The unit is the same for all: it stays one layer, the last, as compression knows it.
             model = tf_keras.Model(model.input, model.layers[-1].input)
         if not self._outputs:
-            self._inputs = model.input
-            self._by_name = dict(zip(model.input_names, model.inputs, strict=True))
+            # New ones: from a model's own its layers would be held, through what they feed.
+            pairs = list(zip(model.input_names, model.inputs, strict=True))
+            self._by_name = {
+                name: tf_keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
+                for name, tensor in pairs
+            }
+            names = {id(tensor): name for name, tensor in pairs}
+            self._inputs = tf.nest.map_structure(
+                lambda tensor: self._by_name[names[id(tensor)]], model.input
+            )
         prefix = f"member_{len(self._outputs) + 1}_"
 
         def renamed(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:

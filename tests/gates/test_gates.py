@@ -53,6 +53,18 @@ def test_multiclass_measures_agree_with_scikit_learn() -> None:
         reference.accuracy_score(labels, predictions.argmax(axis=1))
     )
     assert got["log_loss"] == pytest.approx(reference.log_loss(labels, predictions))
+    assert got["recall_at_10"] == 1.0  # Of four classes.
+
+
+def test_recall_at_10_agrees_with_scikit_learn_and_a_tie_is_no_hit() -> None:
+    labels = GENERATOR.integers(0, 40, 500)
+    predictions = GENERATOR.dirichlet(np.ones(40), 500)
+    predictions[np.arange(250), labels[:250]] += 0.05
+    got = measure("multiclass", labels, predictions)["recall_at_10"]
+    expected = reference.top_k_accuracy_score(labels, predictions, k=10, labels=np.arange(40))
+    assert got == pytest.approx(expected)
+    assert 0.3 < got < 0.9
+    assert measure("multiclass", labels, np.full((500, 40), 0.025))["recall_at_10"] == 0.0
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])

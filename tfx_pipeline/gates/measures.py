@@ -156,14 +156,14 @@ def _binary_metrics(summary: Array) -> dict[str, float]:
     }
 
 
-# Multiclass: [rows, correct, log loss], each bin's gap of the calibration error.
+# Multiclass: [rows, correct, log loss, among the ten], each bin's gap of the calibration error.
 def _summarise_multiclass(label: Array, prediction: Array) -> Array:
     terms: Array = multiclass_terms(label, prediction).sum(axis=1)
     return terms
 
 
 def multiclass_terms(label: Array, prediction: Array) -> Array:
-    """What each row [n, classes] adds to a multiclass summary: [3 + 15, n]."""
+    """What each row [n, classes] adds to a multiclass summary: [4 + 15, n]."""
     known = (label >= 0) & (label < prediction.shape[1]) & (label == np.floor(label))
     ids = np.where(known, label, 0).astype(np.int64)
     chosen = np.where(known, prediction[np.arange(len(ids)), ids], np.nan)
@@ -171,16 +171,20 @@ def multiclass_terms(label: Array, prediction: Array) -> Array:
     probability = np.clip(chosen / prediction.sum(axis=1), _EPSILON, 1 - _EPSILON)
     finite = np.isfinite(prediction).all(axis=1)
     correct = np.where(finite & known, prediction.argmax(axis=1) == ids, np.nan)
-    terms = np.stack([np.ones(len(ids)), correct, -np.log(probability)]).astype(np.float64)
+    # Equal probabilities count against it: a model that tells nothing apart has no ten best.
+    above = (prediction >= chosen[:, None]).sum(axis=1)
+    among = np.where(finite & known, above <= 10, np.nan)
+    terms = np.stack([np.ones(len(ids)), correct, -np.log(probability), among]).astype(np.float64)
     return np.concatenate([terms, calibration_gaps(prediction.max(axis=1), correct)])
 
 
 def _multiclass_metrics(summary: Array) -> dict[str, float]:
-    rows, correct, loss = summary[:3]
+    rows, correct, loss, among = summary[:4]
     return {
         "accuracy": _ratio(correct, rows),
+        "recall_at_10": _ratio(among, rows),
         "log_loss": _ratio(loss, rows),
-        "ece": float(ece(summary[3:], rows)),
+        "ece": float(ece(summary[4:], rows)),
         EXAMPLE_COUNT: rows,
     }
 

@@ -23,6 +23,7 @@ METRICS: dict[str, Metric] = {
     "accuracy": Metric("higher", ("binary", "multiclass")),
     "precision": Metric("higher", ("binary",)),
     "recall": Metric("higher", ("binary",)),
+    "recall_at_10": Metric("higher", ("multiclass",)),
     "log_loss": Metric("lower", ("binary", "multiclass")),
     "calibration": Metric("one", ("binary",)),
     "ece": Metric("lower", ("binary", "multiclass")),

@@ -82,11 +82,12 @@ def _ranked(labels: Array, buckets: npt.NDArray[np.int64], drawn: Counts) -> tup
 
 def _multiclass(labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array]:
     sums = _sums(measures.multiclass_terms(labels, predictions), drawn)
-    rows, correct, loss = sums[:3]
+    rows, correct, loss, among = sums[:4]
     return {
         "accuracy": correct / rows,
+        "recall_at_10": among / rows,
         "log_loss": loss / rows,
-        "ece": measures.ece(sums[3:], rows),
+        "ece": measures.ece(sums[4:], rows),
     }
 
 
