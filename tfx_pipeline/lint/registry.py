@@ -38,11 +38,14 @@ def checks() -> list[Check]:
     from tfx_pipeline.lint import (  # noqa: F401
         beam,
         code,
+        encoders,
         fields,
         files,
         gates,
         losses,
+        recommend,
         serving,
+        training,
         tune,
     )
 
