@@ -68,7 +68,7 @@ def test_memory_stays_flat_over_fifty_trials(binary: Any, tmp_path: Path) -> Non
         found = search(
             binary,
             tmp_path,
-            search="bayesian",
+            search="random",
             trials=50,
             steps=6,
             rounds=2,
