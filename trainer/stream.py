@@ -52,30 +52,21 @@ def shuffled_stream(
 
     batches_a_pass = rows // batch_size
     most_rows = min(_WINDOW_ROWS, _WINDOW_BYTES // max(row_bytes, 1))
-    batches_a_window = min(max(2, most_rows // batch_size), batches_a_pass)
+    batches_a_window = _batches_a_window(batches_a_pass, most_rows // batch_size)
     windows_a_pass = -(-batches_a_pass // batches_a_window)
+    rows_a_window = batches_a_window * batch_size if windows_a_pass > 1 else rows
     parse = parser(layout, spec)
     names = tf.constant(list(files))
 
     def windows_of_pass(number: tf.Tensor) -> tf.data.Dataset:
-        draw = tf.stack([seed, number])
-        order = tf.random.experimental.stateless_shuffle(names, seed=draw)
-        left_out = rows - batches_a_pass * batch_size
-        skipped = tf.random.stateless_uniform([], draw, 0, left_out + 1, tf.int64)
-
-        def blocks_of(index: tf.Tensor, file: tf.Tensor) -> tf.data.Dataset:
-            ahead = tf.where(index == 0, skipped, 0)
-            return records_of(file).skip(ahead).batch(_BLOCK_ROWS)
-
-        blocks = tf.data.Dataset.from_tensor_slices(order).enumerate()
-        blocks = blocks.interleave(
-            blocks_of,
+        order = tf.random.experimental.stateless_shuffle(names, seed=tf.stack([seed, number]))
+        blocks = tf.data.Dataset.from_tensor_slices(order).interleave(
+            lambda file: records_of(file).batch(_BLOCK_ROWS),
             cycle_length=_FILES_AT_ONCE,
             num_parallel_calls=2,
             deterministic=True,
         )
-        windows = blocks.rebatch(batches_a_window * batch_size).take(windows_a_pass)
-        return windows.enumerate(number * windows_a_pass)
+        return blocks.rebatch(rows_a_window).enumerate(number * windows_a_pass)
 
     def batches_of_window(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         count = tf.size(serialized, tf.int64)
@@ -83,8 +74,8 @@ def shuffled_stream(
         is_last = number % windows_a_pass == windows_a_pass - 1
         kept = tf.where(is_last, last, batches_a_window) * batch_size
         order = tf.random.experimental.stateless_shuffle(
-            tf.range(count)[:kept], seed=tf.stack([seed, number])
-        )
+            tf.range(count), seed=tf.stack([seed, number])
+        )[:kept]
         columns = parse(serialized)
         return {
             name: _batched(tf.gather(value, order), batch_size) for name, value in columns.items()
@@ -97,6 +88,15 @@ def shuffled_stream(
     dataset = dataset.flat_map(tf.data.Dataset.from_tensor_slices).skip(batches)
     trim = _trimmer(layout)
     return dataset.map(lambda columns: pop_label(trim(columns)), num_parallel_calls=1).prefetch(16)
+
+
+def _batches_a_window(batches_a_pass: int, most: int) -> int:
+    """About `most`, at least 2, and no divisor of a pass of several windows: then the last window
+    is not full, takes in the remainder, and leaves out rows by chance, not those at the end."""
+    count = max(2, most)
+    while count < batches_a_pass and batches_a_pass % count == 0:
+        count += 1
+    return min(count, batches_a_pass)
 
 
 def _batched(values: tf.Tensor, batch_size: int) -> tf.Tensor:

@@ -11,6 +11,7 @@ import pytest
 
 from tfx_pipeline.errors import ConfigError, DataError
 from trainer import input as trainer_input
+from trainer import stream
 from transform.layout import FeatureSpec
 
 LAYOUT = [
@@ -65,10 +66,15 @@ def flat(batches: list[list[float]]) -> list[float]:
     return [row for batch in batches for row in batch]
 
 
-@pytest.fixture(params=[100, 0], ids=["in_memory", "streamed"])
-def data(request: pytest.FixtureRequest, files: list[str]) -> trainer_input.Split:
-    found = split(files, request.param)
-    assert (found.held is not None) == bool(request.param)
+@pytest.fixture(params=["in_memory", "streamed", "in_windows"])
+def data(
+    request: pytest.FixtureRequest, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> trainer_input.Split:
+    if request.param == "in_windows":
+        monkeypatch.setattr(stream, "_WINDOW_ROWS", 16)  # Four batches, then two, a pass.
+        monkeypatch.setattr(stream, "_BLOCK_ROWS", 4)
+    found = split(files, 100 if request.param == "in_memory" else 0)
+    assert (found.held is not None) == (request.param == "in_memory")
     return found
 
 
@@ -80,6 +86,12 @@ def test_a_pass_has_no_row_twice_and_the_next_another_order(data: trainer_input.
         assert len(set(seen)) == 48
     assert first != second
     assert flat(first) != sorted(flat(first))
+
+
+def test_no_row_is_left_out_of_every_pass(data: trainer_input.Split, files: list[str]) -> None:
+    """Of 50 rows a pass has 48; also where all come from one file, whose order is its own."""
+    for several in (data, split(files[:1], 0)):
+        assert len(set(flat(order(several, 0, 24)))) == several.rows
 
 
 def test_the_order_is_a_function_of_seed_and_step(data: trainer_input.Split) -> None:
@@ -166,3 +178,25 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read") as caught:
         trainer_input.read("train", [str(file)], LAYOUT, parse_spec(), cache_max_mb=1)
     assert str(file) in caught.value.where
+
+
+def test_a_batch_is_padded_to_its_own_longest_row(files: list[str]) -> None:
+    """Not to that of the window: one long text must not widen thousands of batches."""
+    batches = list(islice(trainer_input.train_batches(split(files, 0), 2, 1, 0), 25))
+    widths = set()
+    for features, label in batches:
+        words = (label.numpy()[:, 0] - 1000) % 4  # Row i has i % 4.
+        assert features["words_ids_xf"].shape[1] == max(1, words.max())
+        np.testing.assert_array_equal((features["words_ids_xf"] > 0).numpy().sum(axis=1), words)
+        widths.add(features["words_ids_xf"].shape[1])
+    assert widths == {1, 2, 3}
+
+
+def test_large_rows_make_small_windows(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits in memory is bounded in bytes, not in rows alone."""
+    streamed = split(files, 0)
+    assert streamed.row_bytes == 4 + 4 + 3 * (8 + 4)
+    monkeypatch.setattr(stream, "_WINDOW_BYTES", 16 * streamed.row_bytes)
+    small = order(streamed, 0, 6)
+    monkeypatch.setattr(stream, "_WINDOW_ROWS", 16)
+    assert order(streamed, 0, 6) == small
