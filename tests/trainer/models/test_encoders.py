@@ -3,6 +3,9 @@ changes nothing."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from trainer.models.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from transform.config import LabelConfig, TransformConfig
 from transform.layout import FeatureSpec
 
+ROOT = Path(__file__).parents[3]
 LABEL = LabelConfig(column="y", classes=["no", "yes"])
 SEEN, HELD_OUT = 600, 300
 QUICK = {"image cnn", "text average", "text cnn", "series cnn"}
@@ -174,3 +178,49 @@ def test_a_backbone_needs_images_of_its_size() -> None:
     with pytest.raises(ConfigError, match=r"MobileNet does not take these images: .*32") as caught:
         model_of(Case(case.spec, case.rows, model, frozenset()))
     assert "height_px" in (caught.value.hint or "")
+
+
+SAME = """
+import json
+import numpy as np
+import tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+import tf_keras
+from tests.trainer.models.signals import CASES
+from tests.trainer.models.test_encoders import model_of, rows_of
+case = CASES["image resnet"]
+x, y = rows_of(case)
+found = []
+for strategy in (
+    tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+):
+    with strategy.scope():
+        tf_keras.utils.set_random_seed(1)
+        model = model_of(case)
+        model.compile(tf_keras.optimizers.SGD(0.1), "binary_crossentropy")
+    model.fit({case.spec.name: x[:64]}, y[:64], batch_size=16, shuffle=False, verbose=0)
+    found.append({w.name: (w.trainable, w.numpy()) for w in model.weights})
+one, two = found
+far = {"learned": 0.0, "moments": 0.0}
+for name, (learned, value) in one.items():
+    difference = float(np.abs(value - two[name][1]).max() / (1 if learned else np.abs(value).max()))
+    kind = "learned" if learned else "moments"
+    far[kind] = max(far[kind], difference)
+print(json.dumps(far))
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_normalize_as_one_does() -> None:
+    """In a process of its own: the CPU is split before TensorFlow uses it."""
+    ran = subprocess.run(
+        [sys.executable, "-c", SAME], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    far = json.loads(ran.stdout.splitlines()[-1])
+    assert far["learned"] < 1e-5
+    # On one replica TensorFlow's fused kernel keeps the variance of N values as N / (N - 1) of it;
+    # N is 16 rows of 16 pixels here.
+    assert far["moments"] < 1 / 200
