@@ -369,8 +369,7 @@ def _vocabularies(config: PipelineConfig) -> dict[str, str]:
     ]
     words = {path: read_words(config.folder / Path(path).expanduser()) for path in paths}
     return {
-        path: hashlib.sha256("\n".join(known).encode()).hexdigest()
-        for path, known in words.items()
+        path: hashlib.sha256("\n".join(known).encode()).hexdigest() for path, known in words.items()
     }
 
 

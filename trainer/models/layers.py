@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 HEAD = "head"
 
 
-def joined(
-    vectors: Iterable[tf_keras.KerasTensor], name: str = "features"
-) -> tf_keras.KerasTensor:
+def joined(vectors: Iterable[tf_keras.KerasTensor], name: str = "features") -> tf_keras.KerasTensor:
     """All vectors as one, [N, sum of widths]."""
     import tf_keras
 
