@@ -197,3 +197,27 @@ def test_large_examples_come_in_smaller_batches(
     assert [batch.num_rows for batch in batches] == [3, 3, 3, 1]
     images = [row for batch in batches for [row] in batch.column("photo").to_pylist()]
     assert images == [bytes([number]) * 99 for number in range(10)]
+
+
+def test_columns_beside_paths_keep_their_rows(write: Write, tmp_path: Path) -> None:
+    """Rows come in slices where images may be large; Arrow's offsets are easily lost there."""
+    plans = ["" if n % 4 == 1 else f"plan {n}" for n in range(900)]
+    labels = ["cat" if n % 2 else "dog" for n in range(900)]
+    rows = "label,photo,plan\n"
+    rows += "".join(f"{labels[n]},files/{n % 3}.png,{plans[n]}\n" for n in range(900))
+    for number in range(3):
+        write(encoded(number), f"table/files/{number}.png")
+    write(rows, "table/rows.csv")
+    path = write(
+        "name: a\ndata:\n  path: table/rows.csv\n  label: {column: label, classes: [cat, dog]}\n"
+        "features:\n  columns:\n    photo: {kind: image, stored_as: path}\n"
+        "    plan: {kind: categorical}\n",
+        "pipeline.yaml",
+    )
+    read = read_source(Source.from_json(source_of(load_config(Path(path))).to_json()))
+    expected = [(encoded(n % 3), plans[n].encode(), labels[n].encode()) for n in range(900)]
+    found = [
+        (image, plan[0] if plan else b"", label)
+        for [image], plan, [label] in zip(read["photo"], read["plan"], read["label"], strict=True)
+    ]
+    assert sorted(found) == sorted(expected)

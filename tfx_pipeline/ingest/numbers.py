@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tfx_pipeline.ingest import dates
 from tfx_pipeline.ingest.faults import BadValues, bad_values
+from tfx_pipeline.ingest.nulls import without
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +87,7 @@ def parse_numbers(
     import pyarrow.compute as pc
 
     text = pc.utf8_trim_whitespace(text)
-    text = pc.if_else(pc.is_in(text, pa.array(missing, text.type)), None, text)
+    text = without(text, pc.is_in(text, pa.array(missing, text.type)))
     arrow_type = pa.int64() if whole else pa.float64()
     plain = text
     if form != PLAIN:

@@ -13,6 +13,7 @@ from tfx_pipeline.config.data import SplitConfig
 from tfx_pipeline.ingest import dates
 from tfx_pipeline.ingest.faults import BadValues
 from tfx_pipeline.ingest.files import SPLIT_SYNONYMS, SPLITS
+from tfx_pipeline.ingest.nulls import without
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -162,7 +163,7 @@ def _row_keys(columns: Sequence[pa.Array], names: Sequence[str]) -> pa.Array:
         prefix = pa.scalar(f"{name}=".encode(), pa.large_binary())
         empty = pa.scalar(b"", pa.large_binary())
         text = _text(column)
-        text = pc.if_else(pc.equal(pc.binary_length(text), 0), None, text)
+        text = without(text, pc.equal(pc.binary_length(text), 0))
         parts.append(pc.binary_join_element_wise(prefix, text, empty))
     separator = pa.scalar(b"\x1f", pa.large_binary())
     return pc.binary_join_element_wise(*parts, separator, null_handling="skip")

@@ -13,6 +13,7 @@ import numpy as np
 
 from serving.text import category_text
 from tfx_pipeline.ingest.faults import BadValues, bad_values
+from tfx_pipeline.ingest.nulls import without
 from tfx_pipeline.ingest.numbers import PLAIN, NumberForm, parse_numbers
 from transform.config import StorageType, number_marks
 
@@ -108,7 +109,7 @@ def _narrow(
     wide = numbers.cast(pa.float64(), safe=False)  # Above 2**53 a float32 is inexact anyway.
     nan = pc.is_nan(wide)
     if any(name in missing for name in _NAN_NAMES):
-        wide = pc.if_else(nan, None, wide)
+        wide = without(wide, nan)
         nan = pc.and_(nan, False)
     faults = bad_values(
         values,
@@ -148,7 +149,7 @@ def _as_bytes(values: pa.Array, missing: list[str]) -> pa.Array:
         values = values.cast(pa.string())  # Arrow's integers and truth values are ours already.
     binary = values.cast(pa.large_binary())
     markers = pa.array([text.encode() for text in missing], pa.large_binary())
-    return pc.if_else(pc.is_in(binary, markers), None, binary)
+    return without(binary, pc.is_in(binary, markers))
 
 
 def _number_text(values: pa.Array) -> pa.Array:
@@ -160,7 +161,7 @@ def _number_text(values: pa.Array) -> pa.Array:
     if pa.types.is_float16(values.type):
         values = values.cast(pa.float32())  # Arrow cannot tell float16 values apart.
     if is_float:
-        values = pc.if_else(pc.is_nan(values), None, values)
+        values = without(values, pc.is_nan(values))
     encoded = values.dictionary_encode()
     # By way of numpy, floats keep their width: 0.1 as float32 is not 0.10000000149011612.
     distinct = encoded.dictionary.to_numpy() if is_float else encoded.dictionary.to_pylist()
@@ -177,7 +178,7 @@ def _without_marks(values: pa.Array, missing: list[str]) -> pa.Array:
     if not marks:
         return values
     wide = values.cast(pa.float64(), safe=False)
-    return pc.if_else(pc.is_in(wide, pa.array(marks, pa.float64())), None, values)
+    return without(values, pc.is_in(wide, pa.array(marks, pa.float64())))
 
 
 def _iso(values: pa.Array) -> pa.Array:

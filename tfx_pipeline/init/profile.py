@@ -14,6 +14,7 @@ from tfx_pipeline.config.data import DataConfig, SplitConfig
 from tfx_pipeline.errors import DataError
 from tfx_pipeline.ingest import splits
 from tfx_pipeline.ingest.files import InputFile, find_files
+from tfx_pipeline.ingest.nulls import without
 from tfx_pipeline.ingest.readers import column_names
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.init import sniff
@@ -188,7 +189,7 @@ def _require_label(file: InputFile, data: DataConfig, label: str) -> None:
 def _without(column: pa.Array, markers: list[str]) -> pa.Array:
     text = pc.utf8_trim_whitespace(column)
     is_marker = pc.is_in(text, pa.array([*markers, ""], text.type))
-    return pc.if_else(is_marker, None, column)
+    return without(column, is_marker)
 
 
 def _columns(
