@@ -96,7 +96,7 @@ class TrainConfig(Section):
         "answered right count less (arXiv:1708.02002).",
     )
     focal: FocalConfig = Field(FocalConfig(), description="For `loss: focal`.")
-    class_weights: ClassWeights | None = Field(
+    class_weights: ClassWeights = Field(
         None,
         description="Weight of a row by its class: `balanced` (each class counts alike in all), or "
         "{class: weight}, 1 where none is given; scaled to mean 1 over the training rows.",

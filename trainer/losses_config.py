@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from transform.section import Section
 
-ClassWeights = Literal["balanced"] | dict[str, float]
+
+def _told(value: Any) -> Any:
+    """Pydantic would tell what is wrong with each side of the union."""
+    if isinstance(value, str) and value != "balanced":
+        raise ValueError(f"{value!r} is neither `balanced` nor a mapping {{class: weight}}")
+    if isinstance(value, dict) and any(isinstance(name, bool) for name in value):
+        raise ValueError("YAML takes yes and no for truth values; put the classes' names in quotes")
+    return value
+
+
+ClassWeights = Annotated[Literal["balanced"] | dict[str, float] | None, BeforeValidator(_told)]
 
 
 class FocalConfig(Section):

@@ -79,6 +79,25 @@ def test_paths_start_from_the_config_file(tmp_path: Path) -> None:
         ("features:", "feature:", 5, "did you mean 'features'?"),
         ("name: churn", "name: churn\ntrain: {steps: many}", 2, "train.steps: input should be"),
         ("name: churn", "name: churn\ntrain: {steps: 0}", 2, "greater than or equal to 1"),
+        ('classes: ["no", "yes"]', "classes: [no, yes]", 4, "put the word in quotes"),
+        (
+            "name: churn",
+            "name: churn\ntrain: {class_weights: {yes: 3}}",
+            2,
+            "train.class_weights: YAML takes yes and no for truth values",
+        ),
+        (
+            "name: churn",
+            "name: churn\ntrain: {class_weights: balance}",
+            2,
+            "train.class_weights: 'balance' is neither `balanced` nor a mapping",
+        ),
+        (
+            "name: churn",
+            "name: churn\ntune: {space: {train.l2: [0, 1]}}",
+            2,
+            "tune.space.train.l2: a mapping is expected, with keys of boolean, choice, float, int",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_line_and_field(

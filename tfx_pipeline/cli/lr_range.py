@@ -52,7 +52,8 @@ def lr_range(
     ended = "diverged" if found.diverged else "did not diverge"
     console.print(
         f"{len(found.rates)} steps from {lowest:g} to {found.rates[-1]:.3g}: {ended}; the loss was "
-        f"lowest at {found.lowest_at:.2g}\n[bold]train.learning_rate: {found.suggested:.2g}[/]\n"
+        f"lowest at a rate of {found.lowest_at:.2g}\n"
+        f"[bold]train.learning_rate: {found.suggested:.2g}[/]\n"
         f"plot {folder / 'lr-range.png'}, table {folder / 'lr-range.csv'}",
         soft_wrap=True,
     )

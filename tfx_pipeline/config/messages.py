@@ -84,6 +84,13 @@ def described(error: Any) -> tuple[Location, str, bool]:
             choices = re.findall(r"'([^']*)'", error["ctx"]["expected"])
             if isinstance(error["input"], str) and choices:
                 return path, f"{field}: {unknown(error['input'], choices)}", False
+        case "string_type" if isinstance(error["input"], bool):
+            written = "yes, on or true" if error["input"] else "no, off or false"
+            what = f"YAML takes {written} for a truth value; put the word in quotes"
+            return path, f"{field}: {what}", False
+        case "model_type" | "model_attributes_type":
+            keys = ", ".join(_fields_at(path))
+            return path, f"{field}: a mapping is expected, with keys of {keys}", True
     message = error["msg"][0].lower() + error["msg"][1:]
     given = error["input"]
     shown = "" if isinstance(given, (Mapping, list)) else f" (found {given!r})"

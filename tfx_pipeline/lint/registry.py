@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
@@ -33,22 +35,10 @@ def register(check: Check) -> Check:
 
 
 def checks() -> list[Check]:
-    """All checks, in the order they run: cheap ones first."""
-    # Importing registers.
-    from tfx_pipeline.lint import (  # noqa: F401
-        beam,
-        code,
-        encoders,
-        fields,
-        files,
-        gates,
-        losses,
-        recommend,
-        serving,
-        training,
-        tune,
-    )
-
+    """All checks of this package."""
+    package = __name__.rpartition(".")[0]
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")  # Importing registers.
     return list(_CHECKS)
 
 

@@ -136,6 +136,8 @@ def summary(found: Trials) -> str:
         parts.append("by the config's own values")
     elif own is not None:
         parts.append(f"the config's own values {own.measured[found.metric]:.4f}")
+    elif not any(trial.own for trial in found.trials):
+        parts.append("the config's own values are not in the space")
     states = [trial.state for trial in found.trials]
     parts += [f"{states.count(s)} {s}" for s in ("pruned", "failed") if s in states]
     return ", ".join(parts)

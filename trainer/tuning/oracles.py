@@ -47,7 +47,7 @@ def own_values(
     for field in space.space:
         if not all(condition.is_active(values) for condition in field.conditions):
             continue
-        own = _own_value({"model": model, "train": train}, field.name)
+        own = own_value(field.name, model, train)
         choices = tune.space[field.name].choice
         if choices is not None:
             # What is chosen may be written shorter than the section that it stands for.
@@ -111,10 +111,17 @@ def make_oracle(
     return oracle
 
 
-def _own_value(sections: dict[str, Any], path: str) -> Any:
-    own: Any = sections
+def own_value(path: str, model: ModelConfig, train: TrainConfig) -> Any:
+    """What the config says of a field; None where it has nothing to say.
+
+    A section of `model` that is left out has its defaults; one of `train` is off.
+    """
+    own: Any = {"model": model, "train": train}
     for part in path.split("."):
         own = own.get(part) if isinstance(own, dict) else getattr(own, part, None)
+    known = field_at(path, model, train)
+    if own is None and path.startswith("model.") and known and not known.is_required():
+        return known.default
     return own
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from tests.trainer.tuning.conftest import SPACE, Killed, planted
 from tfx_pipeline.errors import NodeFailed
+from trainer.config import ModelConfig, TrainConfig
 from trainer.tuning.journal import Trials
+from trainer.tuning.oracles import own_value
 
 
 def values(found: Trials) -> list[dict[str, Any]]:
@@ -143,3 +145,11 @@ def test_the_time_is_bounded(fake: Any) -> None:
     found = fake(search="random", trials=10, max_seconds=1e-6)
     [only] = found.trials
     assert (only.state, only.reason, only.rank) == ("pruned", "tune.max_seconds are over", 1)
+
+
+def test_a_section_of_the_model_that_is_left_out_has_its_defaults() -> None:
+    model, train = ModelConfig(family="dcn"), TrainConfig()
+    assert own_value("model.dcn.cross_layers", model, train) == 3
+    assert own_value("train.learning_rate", model, train) == train.learning_rate
+    # Early stopping that is left out is off.
+    assert own_value("train.early_stopping.patience_epochs", model, train) is None

@@ -2,9 +2,9 @@
 
     python data.py [--rows 6000] [--seed 17]
 
-A review is two to four clauses, each of which likes or dislikes something; three in ten say it by
-`not` and its opposite. The label is what most of its clauses say, and wrong in 3 % of the rows, as
-labels are.
+A review is one or three clauses that like or dislike something, and perhaps one that means
+nothing; three in ten say it by `not` and its opposite. The label is what most of its clauses say,
+and wrong in 3 % of the rows, as labels are. Run it with Assay's Python (`.venv/bin/python`).
 """
 
 import numpy as np
@@ -48,11 +48,11 @@ def make(rows: int, seed: int) -> Made:
         parts = [text for text, _ in clauses]
         parts.insert(int(random.integers(0, len(parts) + 1)), str(random.choice(FILLERS)))
         texts.append(str(random.choice([". ", ", ", "; "])).join(part for part in parts if part))
-    stars = random.choice(["web", "app", "mail"], rows)
+    channels = random.choice(["web", "app", "mail"], rows)
     wrong = random.random(rows) < WRONG_LABELS
     positive = (scores > 0) ^ wrong
     reviews = pd.DataFrame(
-        {"review": texts, "channel": stars, "tone": np.where(positive, "positive", "negative")}
+        {"review": texts, "channel": channels, "tone": np.where(positive, "positive", "negative")}
     )
     return Made(
         reviews,
