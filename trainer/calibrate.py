@@ -30,6 +30,8 @@ Array = npt.NDArray[np.float64]
 
 BINS = 15
 _EPSILON = 1e-7
+# Numbers that are fitted to; a few thousand rows say as much, and it takes ten times their memory.
+_MOST_LOGITS = 5_000_000
 # Rows that are told apart without a fault would drive the scale to infinity.
 _LARGEST_SCALE = 20.0
 
@@ -228,7 +230,8 @@ def _head(model: tf_keras.Model, label: LabelConfig) -> Any:
 def _validation(
     model: tf_keras.Model, head: Any, split: Split
 ) -> tuple[Array, npt.NDArray[np.int64]]:
-    """The head's logits of all rows [N, outputs], in float64, and the class ids [N]."""
+    """The head's logits of the rows, as many as fit, [N, outputs], in float64, and the class ids
+    [N]."""
     import tf_keras
 
     from trainer.input import all_batches
@@ -241,6 +244,8 @@ def _validation(
         vectors = np.asarray(below(given, training=False), np.float64)
         logits.append(vectors @ kernel + bias)
         labels.append(label.numpy().reshape(-1).astype(np.int64))
+        if sum(part.size for part in logits) >= _MOST_LOGITS:
+            break
     return np.concatenate(logits), np.concatenate(labels)
 
 

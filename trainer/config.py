@@ -175,6 +175,16 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _xla_has_one_replica(self) -> TrainConfig:
+        if self.jit_compile and self.logical_cpus > 1 and self.strategy == "mirrored":
+            raise FieldError(
+                "XLA does not compile a step of several replicas; drop it, or set "
+                "`strategy: default`",
+                "jit_compile",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _replicas_share_the_batch(self) -> TrainConfig:
         if self.scale == "none" and self.logical_cpus and self.batch_size % self.logical_cpus:
             raise ValueError(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PARSE_ROWS = 2048  # Rows a parse call: vectorized parsing costs per call, not per row.
 _EVALUATE_ROWS = 4096  # Rows a validation step.
+_BATCH_BYTES = 16 * 2**20  # Most of one of these; an encoder of images needs many times its input.
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def read(
     row_bytes: dict[str, int] = {}
     rows = 0
     fits = True
-    dataset = records(files).batch(_PARSE_ROWS).map(parser(layout, spec), 2).prefetch(2)
+    dataset = (
+        records(files).batch(_at_once(layout, _PARSE_ROWS)).map(parser(layout, spec), 2).prefetch(2)
+    )
     try:
         for batch in dataset:
             chunk = {key: value.numpy() for key, value in batch.items()}
@@ -163,6 +166,7 @@ def train_batches(
         raise ConfigError(
             f"train.batch_size is {batch_size}, but split {split.name!r} has only {split.rows} "
             "rows: not one full batch",
+            where="train.batch_size",
             hint=f"Set train.batch_size to {split.rows} or less.",
         )
     dataset = (
@@ -194,16 +198,23 @@ def all_batches(split: Split) -> tf.data.Dataset:
     """Every row once, in file order: (features by name, label [n, 1]), the last batch short."""
     import tensorflow as tf
 
+    at_once = _at_once(split.layout, _EVALUATE_ROWS)
     if split.held is not None:
         dataset = tf.data.Dataset.from_tensor_slices((dict(split.held.features), split.held.label))
-        dataset = dataset.batch(_EVALUATE_ROWS)
+        dataset = dataset.batch(at_once)
     else:
-        dataset = records(split.files).batch(_EVALUATE_ROWS)
+        dataset = records(split.files).batch(at_once)
         dataset = dataset.map(parser(split.layout, split.spec), 2).map(pop_label)
         # Keras takes several steps a call and must know how many there are.
-        batches = -(-split.rows // _EVALUATE_ROWS)
+        batches = -(-split.rows // at_once)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
     return dataset.prefetch(2).with_options(_options())
+
+
+def _at_once(layout: Sequence[FeatureSpec], most: int) -> int:
+    """Rows of a batch that is read and not trained on: fewer where they are large."""
+    numbers = sum(spec.size for spec in layout if spec.kind in ("dense", "image", "series"))
+    return max(1, min(most, _BATCH_BYTES // (4 * max(1, numbers))))
 
 
 def first_rows(split: Split, count: int = 256) -> dict[str, np.ndarray]:

@@ -170,10 +170,7 @@ def _targets(truth: tf.Tensor, predictions: tf.Tensor, task: str) -> tf.Tensor:
     if task == "binary":
         positive = tf.cast(tf.reshape(truth, [-1, 1]), tf.float32)
         return tf.concat([1.0 - positive, positive], axis=1)
-    classes = predictions.shape[-1]
-    if truth.shape[-1] == classes and truth.dtype.is_floating:
-        return tf.cast(truth, tf.float32)
-    return tf.one_hot(tf.cast(tf.reshape(truth, [-1]), tf.int32), classes)
+    return tf.one_hot(tf.cast(tf.reshape(truth, [-1]), tf.int32), predictions.shape[-1])
 
 
 def _log_probabilities(predictions: tf.Tensor, task: str) -> tf.Tensor:

@@ -39,7 +39,9 @@ def answering_float32(model: tf_keras.Model) -> tf_keras.Model:
     last = model.layers[-1]
     config = last.get_config() | {"dtype": "float32"}
     if model.output is last.output and not isinstance(last, tf_keras.Model):
-        answer = type(last).from_config(config)(last.input)
+        layer = type(last).from_config(config)
+        answer = layer(last.input)
+        layer.set_weights(last.get_weights())  # A user's builder may have set them.
     else:
         answer = tf_keras.layers.Activation("linear", dtype="float32", name="answer")(model.output)
     return tf_keras.Model(model.input, answer, name=model.name)

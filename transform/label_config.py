@@ -48,9 +48,16 @@ class LabelConfig(Section):
     @classmethod
     def _classes_from_the_file(cls, given: Any, info: ValidationInfo) -> Any:
         """Only where `classes` are not there yet: a node is given both, and has no file."""
-        if not isinstance(given, Mapping) or given.get("classes") or not given.get("classes_file"):
+        if not isinstance(given, Mapping) or not given.get("classes_file"):
             return given
-        path = Path((info.context or {}).get("folder", ".")) / str(given["classes_file"])
+        if given.get("classes"):
+            if "folder" in (info.context or {}):  # A file of the user's, where only one is meant.
+                raise FieldError("give `classes` or `classes_file`, not both", "classes_file")
+            return given
+        path = (
+            Path((info.context or {}).get("folder", "."))
+            / Path(str(given["classes_file"])).expanduser()
+        )
         try:
             return {**given, "classes": read_ids(path, str(given.get("column")))}
         except (OSError, ValueError) as error:

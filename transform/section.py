@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# Of a layer, in units, rows or blocks.
+Size = Annotated[int, Field(ge=1)]
 
 
 class FieldError(ValueError):

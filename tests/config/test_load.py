@@ -79,6 +79,19 @@ def test_paths_start_from_the_config_file(tmp_path: Path) -> None:
         ("features:", "feature:", 5, "did you mean 'features'?"),
         ("name: churn", "name: churn\ntrain: {steps: many}", 2, "train.steps: input should be"),
         ("name: churn", "name: churn\ntrain: {steps: 0}", 2, "greater than or equal to 1"),
+        ("name: churn", "name: churn\nmodel: {hidden_units: [0]}", 2, "greater than or equal to 1"),
+        (
+            "name: churn",
+            "name: churn\ntrain: {jit_compile: true, logical_cpus: 2}",
+            2,
+            "XLA does not compile a step of several replicas",
+        ),
+        (
+            'classes: ["no", "yes"]',
+            'classes: ["no", "yes"], classes_file: classes.csv',
+            4,
+            "give `classes` or `classes_file`, not both",
+        ),
         ('classes: ["no", "yes"]', "classes: [no, yes]", 4, "put the word in quotes"),
         (
             "name: churn",

@@ -22,7 +22,7 @@ model:
   two_tower: {items: films.csv}
 train: {steps: 10}
 gates:
-  quality: {thresholds: [{metric: recall_at_10, min: 0.3}]}
+  quality: {thresholds: [{metric: accuracy, min: 0.3}]}
 """
 
 
@@ -30,6 +30,7 @@ gates:
     ("old", "new", "says"),
     [
         ("", "", None),
+        ("metric: accuracy", "metric: recall_at_10", "each is among the ten: it is always 1"),
         ("steps: 10", "mixup: 0.2", "train.mixup does not go with model.family: two_tower"),
         ("items: films.csv", "items: other.csv", "cannot be read"),
         ("items: films.csv", "items: few.csv", "1 of 3 items have no row, among them 'f3'"),

@@ -115,6 +115,17 @@ def test_validation_sees_every_row_once(data: trainer_input.Split) -> None:
     assert np.concatenate(labels)[:, 0].tolist() == [1000.0 + i for i in range(ROWS)]
 
 
+def test_large_rows_are_validated_a_few_at_a_time(
+    data: trainer_input.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Four bytes a number: this is seven rows of what is not a bag.
+    numbers = sum(spec.size for spec in data.layout if spec.kind == "dense")
+    monkeypatch.setattr(trainer_input, "_BATCH_BYTES", 7 * 4 * numbers)
+    sizes = [len(label) for _, label in trainer_input.all_batches(data)]
+    assert sizes[:-1] == [7] * (ROWS // 7)
+    assert sum(sizes) == ROWS
+
+
 def test_first_rows_of_several_batches(
     data: trainer_input.Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,6 +223,11 @@ def test_kubeflow_gets_one_document_more_and_no_vertex_job(
         ("/gcs/bucket/models", "../models", "serve.push_dir"),
         ("schema.pbtxt", "../schema.pbtxt", "gates.data.schema_path"),
         ("own.py", "/somewhere/own.py", "features.preprocessing_fn"),
+        (
+            "multi_worker}",
+            "multi_worker, augment: {text: {synonyms: ../words.txt}}}",
+            "train.augment.text.synonyms",
+        ),
         ("    project: my-project\n", "", "run.vertex.project"),
         ("    staging: gs://bucket/staging\n", "", "run.vertex.staging"),
         ("multi_worker", "mirrored", "run.vertex.nodes.Trainer.replica_count"),

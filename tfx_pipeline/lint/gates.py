@@ -36,6 +36,12 @@ def thresholds_can_be_met(config: PipelineConfig) -> Iterator[Problem]:
                 f"a {task} label has no metric {threshold.metric!r}",
                 f"choose one of {', '.join(metrics_of(task))}",
             )
+        elif threshold.metric == "recall_at_10" and len(config.data.label.classes) <= 10:
+            yield Problem(
+                f"{where}.metric",
+                "with ten classes or fewer each is among the ten: it is always 1",
+                "choose accuracy",
+            )
         low, high = threshold.min, threshold.max
         bounds = (low, high, threshold.max_regression, threshold.max_drop)
         if any(bound is not None and not math.isfinite(bound) for bound in bounds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.lint.registry import Problem, register
@@ -37,5 +38,5 @@ def synonyms_are_readable(config: PipelineConfig) -> Iterator[Problem]:
     """The file of synonyms is there, each line a set of words."""
     augment = config.train.augment
     if augment is not None and augment.text is not None and augment.text.synonyms is not None:
-        read_synonyms(config.folder / augment.text.synonyms)
+        read_synonyms(config.folder / Path(augment.text.synonyms).expanduser())
     yield from ()

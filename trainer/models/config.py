@@ -13,7 +13,7 @@ from trainer.models.encoders.config import (
     TextEncoderConfig,
 )
 from trainer.recommend.config import RankingConfig, TwoTowerConfig
-from transform.section import FieldError, Section
+from transform.section import FieldError, Section, Size
 
 Family = Literal[
     "dnn", "linear", "wide_deep", "dcn", "residual", "attention", "ranking", "two_tower"
@@ -65,14 +65,14 @@ class AttentionConfig(Section):
 
 
 # The sections that only one family has: section to family.
-_OF_A_FAMILY = {name: name for name in ("dcn", "residual", "attention", "ranking", "two_tower")}
+OF_A_FAMILY = {name: name for name in ("dcn", "residual", "attention", "ranking", "two_tower")}
 
 
 class ModelConfig(Section):
     """The network. `builder` replaces it whole with a function of the user's."""
 
     family: Family = Field("dnn", description="Model family (docs/models.md says which for what).")
-    hidden_units: list[int] = Field(
+    hidden_units: list[Size] = Field(
         [128, 64],
         min_length=1,
         description="Width of each hidden layer of dnn, wide_deep, dcn, ranking and of two_tower's "
@@ -132,7 +132,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _sections_belong_to_the_family(self) -> ModelConfig:
-        for section, family in _OF_A_FAMILY.items():
+        for section, family in OF_A_FAMILY.items():
             if getattr(self, section) is not None and self.family != family:
                 raise FieldError(
                     f"`{section}` is of `family: {family}`, and the family is {self.family}; set "

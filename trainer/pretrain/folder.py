@@ -67,13 +67,16 @@ def write(
     found = {key: value for key, value in vars(result).items() if key != "folder"}
     more = {"pretraining": {"task": "masked tokens", **_plain(settings)}, "held_out": found}
     (folder / CONFIG).write_text(described(sizes, more), encoding="utf-8")
-    for file in folder.iterdir():
-        if file.name not in (ENCODER, VOCABULARY, CONFIG):
-            file.unlink()
     old = output.with_name(f".{output.name}.old")
+    if old.exists() and not output.exists():  # A call that was killed right here.
+        old.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
     if output.exists():
         output.rename(old)
     folder.rename(output)
+    for file in output.iterdir():
+        if file.name not in (ENCODER, VOCABULARY, CONFIG):
+            file.unlink()
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from transform.section import Section
+from transform.section import Section, Size
 
 
 class TwoTowerConfig(Section):
@@ -28,7 +28,7 @@ class TwoTowerConfig(Section):
         "name, else in the first; the other columns are numbers or categories by their content. "
         "Empty: an item is its id alone.",
     )
-    item_hidden_units: list[int] = Field(
+    item_hidden_units: list[Size] = Field(
         [], description="Hidden layers over the items' own features, in units."
     )
     item_prior_rows: float = Field(

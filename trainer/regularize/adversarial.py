@@ -100,7 +100,8 @@ def attack(
     def step(index: tf.Tensor, at: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(list(at.values()))
-            worst = tf.reduce_mean(objective({**inputs, **at}, label))
+            # The sum: only the slope's sign counts, and a mean's may vanish in float16.
+            worst = tf.reduce_sum(objective({**inputs, **at}, label))
         slopes = dict(zip(at, tape.gradient(worst, list(at.values())), strict=True))
         there = {
             name: values

@@ -70,7 +70,7 @@ def synonym_tables(
     """
     if config.text is None or config.text.synonyms is None:
         return {}
-    groups = synonyms.read_synonyms(folder / config.text.synonyms)
+    groups = synonyms.read_synonyms(folder / Path(config.text.synonyms).expanduser())
     columns = {}
     for name, column in features.columns.items():
         if isinstance(column, TextFeature):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError
+from transform.config import TextFeature
 
 # Vertex mounts every bucket that the service account may read below it, in every container.
 _MOUNT = "/gcs"
@@ -96,6 +97,25 @@ def _of_the_project(config: PipelineConfig) -> Iterator[tuple[str, str]]:
     for field, function in functions.items():
         if function and ":" in function:
             yield field, function.partition(":")[0]
+    yield from _files(config)
+
+
+def _files(config: PipelineConfig) -> Iterator[tuple[str, str]]:
+    """The files that features, network and training read, and where the config names them."""
+    for name, column in config.features.columns.items():
+        if isinstance(column, TextFeature) and column.vocabulary:
+            yield f"features.columns.{name}.vocabulary", column.vocabulary
+    model, augment = config.model, config.train.augment
+    application = model.image.application
+    files = {
+        "model.text.pretrained.path": model.text.pretrained and model.text.pretrained.path,
+        "model.two_tower.items": model.two_tower and model.two_tower.items,
+        "model.image.application.weights": application and application.weights,
+        "train.augment.text.synonyms": augment and augment.text and augment.text.synonyms,
+    }
+    for field, path in files.items():
+        if path and path not in ("none", "imagenet") and "://" not in path:
+            yield field, path
 
 
 def _below(path: Path, folder: Path) -> bool:

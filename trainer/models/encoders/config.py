@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from trainer.models.encoders.transformer_config import PretrainedConfig, TransformerConfig
-from transform.section import FieldError, Section
+from transform.section import FieldError, Section, Size
 
 
 class ResnetConfig(Section):
     """A residual network (He et al. 2016), small enough for small images."""
 
-    blocks: list[int] = Field(
+    blocks: list[Size] = Field(
         [1, 1, 1],
         min_length=1,
         description="Residual blocks of each stage; every stage but the first halves the image.",
@@ -24,7 +24,7 @@ class ResnetConfig(Section):
 class MobilenetConfig(Section):
     """Inverted residuals with depthwise convolutions (MobileNetV2, Sandler et al. 2018)."""
 
-    blocks: list[int] = Field(
+    blocks: list[Size] = Field(
         [1, 2, 2],
         min_length=1,
         description="Inverted residuals of each stage; every stage but the first halves the image.",
@@ -101,7 +101,7 @@ class ApplicationConfig(Section):
 class TextCnnConfig(Section):
     """Convolutions over the tokens, of several widths (Kim 2014)."""
 
-    widths: list[int] = Field([2, 3, 4], min_length=1, description="Tokens that a filter sees.")
+    widths: list[Size] = Field([2, 3, 4], min_length=1, description="Tokens that a filter sees.")
 
 
 class SeriesCnnConfig(Section):
