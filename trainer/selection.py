@@ -32,25 +32,35 @@ def judges(train: TrainConfig) -> bool:
     return keeps_best(train) or train.early_stopping is not None
 
 
-def metrics(train: TrainConfig, label: LabelConfig) -> list[tf_keras.metrics.Metric]:
-    """What to compile the model with, so that its epochs can be judged by `train.best_metric`.
+def check(train: TrainConfig, label: LabelConfig) -> None:
+    """Checks, before anything runs, that epochs can be judged by `train.best_metric`.
 
     Raises:
         ConfigError: The metric does not go with the label's task.
     """
     if not judges(train) or train.best_metric == "val_loss":
-        return []
-    import tf_keras
-
-    kinds = _METRICS[train.best_metric]
-    if label.task not in kinds:
+        return
+    if label.task not in _METRICS[train.best_metric]:
         fitting = [name for name, tasks in _METRICS.items() if label.task in tasks]
         raise ConfigError(
             f"train.best_metric {train.best_metric} is not one of a {label.task} label",
             where="train.best_metric",
             hint=f"Choose {' or '.join(['val_loss', *fitting])}.",
         )
-    kind = getattr(tf_keras.metrics, kinds[label.task])
+
+
+def metrics(train: TrainConfig, label: LabelConfig) -> list[tf_keras.metrics.Metric]:
+    """What to compile the model with, so that its epochs can be judged by `train.best_metric`.
+
+    Raises:
+        ConfigError: As `check`.
+    """
+    check(train, label)
+    if not judges(train) or train.best_metric == "val_loss":
+        return []
+    import tf_keras
+
+    kind = getattr(tf_keras.metrics, _METRICS[train.best_metric][label.task])
     return [kind(name=train.best_metric.removeprefix("val_"))]
 
 

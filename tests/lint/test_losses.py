@@ -16,6 +16,11 @@ from tfx_pipeline.lint import lint
     [
         ("class_weights: {ys: 3}", "Did you mean 'yes'"),
         ("calibrate: temperature", "needs a validation split"),
+        (
+            "early_stopping: {}\n  steps: 2\nmodel: {ensemble: {method: snapshot}}",
+            "train.early_stopping does not go with",
+        ),
+        ("steps: 2\nmodel: {ensemble: {method: snapshot}}", "2 do not divide into 3 cycles"),
     ],
 )
 def test_a_loss_fits_the_label(tmp_path: Path, train: str, says: str) -> None:
@@ -29,3 +34,14 @@ def test_a_loss_fits_the_label(tmp_path: Path, train: str, says: str) -> None:
 def test_one_that_fits_passes(tmp_path: Path) -> None:
     train = "train: {class_weights: {'yes': 3}, calibrate: platt, loss: focal}\n"
     lint(config(tmp_path, GOOD + GATE + train))
+
+
+def test_the_best_metric_is_one_of_the_label(tmp_path: Path) -> None:
+    train = "train: {early_stopping: {}, best_metric: val_auc}\n"
+    lint(config(tmp_path, GOOD + GATE + train))
+    several = GOOD.replace('["no", "yes"]', '["no", "yes", "perhaps"]').replace(
+        "task: binary", "task: multiclass"
+    )
+    gate = GATE.replace("auc", "accuracy")
+    with pytest.raises(ConfigError, match="val_auc is not one of a multiclass label"):
+        lint(config(tmp_path, several + gate + train))
