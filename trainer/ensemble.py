@@ -116,8 +116,8 @@ def trained(
     run_dir: str,
     scale: LabelScale,
     train_one: Callable[[Member], tf_keras.Model],
-    finish: Callable[[tf_keras.Model, Member], tf_keras.Model],
-) -> tf_keras.Model:
+    finish: Callable[[tf_keras.Model, Member], tf_keras.Model | None],
+) -> tf_keras.Model | None:
     """Trains one model, or every member and joins them. Of the finished ones only the weights are
     held.
 
@@ -128,11 +128,13 @@ def trained(
         run_dir: Of the whole run.
         scale: Of the label.
         train_one: Trains a member, or takes it from its checkpoints.
-        finish: From a trained model to the form it is exported in.
+        finish: From a trained model to the form it is exported in; None on workers that export
+            nothing.
 
     Returns:
         The finished model. Of an ensemble, one without models in it: the members' layers under
-        names of their own, and the mean of their answers: probabilities, or values.
+        names of their own, and the mean of their answers: probabilities, or values. None where
+        `finish` gave none.
     """
     if ensemble is None:
         only = Member(1, train, split, run_dir)
@@ -143,10 +145,11 @@ def trained(
         with progress.part(member.number, ensemble.members, "member"):
             model = train_one(replace(member, start=start))
         start = model.get_weights() if ensemble.method == "snapshot" else None
-        joined.add(finish(model, member))
-        del model
+        if (one := finish(model, member)) is not None:
+            joined.add(one)
+        del model, one
         gc.collect()  # Keras models are circles of references, and hold the optimizer's slots.
-    return joined.model()
+    return joined.model() if joined.count else None
 
 
 class Joined:
@@ -158,6 +161,11 @@ class Joined:
         self._by_name: dict[str, Any] = {}
         self._outputs: list[Any] = []
         self._in_unit = False
+
+    @property
+    def count(self) -> int:
+        """How many members there are."""
+        return len(self._outputs)
 
     def add(self, model: tf_keras.Model) -> None:
         """Adds a copy of a functional model under names of its own. All have the same inputs."""

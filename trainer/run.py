@@ -113,17 +113,16 @@ def run_fn(fn_args: FnArgs) -> None:
     made_by = _made_by(fn_args, config.train)
 
     def train(member: Member) -> tf_keras.Model:
-        with scope.scope():
-            own = replace(config, train=member.train)
-            return train_member(own, data, member, made_by, seconds)
+        own = replace(config, train=member.train)
+        return train_member(own, data, member, made_by, seconds, scope)
 
-    def finish(model: tf_keras.Model, member: Member) -> tf_keras.Model:
-        return finished(config, data, model, member.run_dir, seconds) if is_chief else model
+    def finish(model: tf_keras.Model, member: Member) -> tf_keras.Model | None:
+        return finished(config, data, model, member.run_dir, seconds) if is_chief else None
 
     is_chief = strategy.is_chief(scope)
     given = data.train_split, run_dir, data.scale
     model = ensemble.trained(config.model.ensemble, config.train, *given, train, finish)
-    if not is_chief:
+    if model is None:
         return
     with _timed("export", seconds):
         export.save_keras(model, os.path.join(run_dir, "keras_model.h5"))
@@ -140,22 +139,44 @@ def train_member(
     member: Member,
     made_by: Mapping[str, Any],
     seconds: dict[str, float],
+    scope: tf.distribute.Strategy,
 ) -> tf_keras.Model:
-    """Builds a model and trains it, or takes it from its checkpoints; in the strategy's scope."""
+    """Builds a model and trains it, or takes it from its checkpoints.
+
+    Args:
+        config: With the member's own `train` section.
+        data: From `load`.
+        member: What is trained.
+        made_by: What the training follows from.
+        seconds: Of each phase, added to.
+        scope: The strategy that it is trained under.
+
+    Returns:
+        The trained model. Where several workers trained it, each has one that needs no other
+        worker to be read.
+    """
     from trainer import fit, strategy
     from trainer.regularize.batches import preparation
 
-    with _timed("build", seconds):
-        model = build_compiled(config, data)
-        if member.start is not None:
-            model.set_weights(member.start)
-    with _timed("fit", seconds), strategy.watching_workers():
-        prepare = preparation(
-            config.train, config.transform, data.features, data.tft_output, config.folder
-        )
-        splits = member.split, data.val_split
-        fit.fit(model, config.train, *splits, member.run_dir, made_by, prepare=prepare)
-    return model
+    with scope.scope(), strategy.watching_workers():
+        with _timed("build", seconds):
+            model = build_compiled(config, data)
+            if member.start is not None:
+                model.set_weights(member.start)
+        with _timed("fit", seconds):
+            prepare = preparation(
+                config.train, config.transform, data.features, data.tft_output, config.folder
+            )
+            splits = member.split, data.val_split
+            fit.fit(model, config.train, *splits, member.run_dir, made_by, prepare=prepare)
+        if not strategy.of_several_workers():
+            return model
+        # A collective, while all are here: of batch normalization's moments each worker holds its
+        # own, and whoever reads them waits for the others'.
+        weights = model.get_weights()
+    local = build_compiled(config, data)
+    local.set_weights(weights)
+    return local
 
 
 def finished(

@@ -127,7 +127,7 @@ def least_to_keep() -> int:
 
     A kill between two workers' saves leaves one of them an epoch ahead: both have the one before.
     """
-    return 2 if _of_several_workers() else 1
+    return 2 if of_several_workers() else 1
 
 
 def latest_common(epochs: Sequence[int], most: int) -> int:
@@ -141,7 +141,7 @@ def latest_common(epochs: Sequence[int], most: int) -> int:
     """
     import tensorflow as tf
 
-    if not _of_several_workers():
+    if not of_several_workers():
         return max(epochs, default=0)
     own = tf.constant([*epochs, *[0] * (most - len(epochs))], tf.int64)[tf.newaxis]
     strategy = tf.distribute.get_strategy()
@@ -161,7 +161,7 @@ def watching_workers() -> Iterator[None]:
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        if not _of_several_workers():
+        if not of_several_workers():
             raise
         raise WorkerLost(
             "another worker of the cluster is gone",
@@ -171,7 +171,8 @@ def watching_workers() -> Iterator[None]:
         ) from error
 
 
-def _of_several_workers() -> bool:
+def of_several_workers() -> bool:
+    """Whether the strategy of this scope is that of a cluster."""
     import tensorflow as tf
 
     strategy = tf.distribute.get_strategy()

@@ -12,12 +12,15 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tfx_pipeline.errors import EnvironmentMismatch
 from trainer.cluster import Cluster, join
+from trainer.config import ModelConfig, TrainConfig
+from trainer.models.config import ResidualConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,6 +87,7 @@ import tf_keras
 from tfx_pipeline.errors import AssayError
 from trainer import fit, run, strategy
 from trainer.config import ModelConfig, TrainConfig
+from trainer.models.config import ResidualConfig
 from trainer.input import Held, Split
 from trainer.models.build import LabelScale, build
 from trainer.progress import Ended, Resumed, listen
@@ -128,17 +132,20 @@ except AssayError as error:
 """
 
 
-def start(*trainings: tuple[Path, int]) -> list[subprocess.Popen[str]]:
-    """Two workers that train into each folder in turn; the second dies at a step other than 0."""
-    addresses = free_addresses(2)
+RUN_FN = """
+import json, sys
+from types import SimpleNamespace
+from trainer.run import run_fn
+run_fn(SimpleNamespace(**json.loads(sys.argv[1])))
+"""
+
+
+def start(code: str, *given: Any) -> list[subprocess.Popen[str]]:
+    """A worker for each that is given, which it reads as JSON."""
+    addresses = free_addresses(len(given))
     return [
         subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                WORKER,
-                json.dumps([(str(folder), die_at * index) for folder, die_at in trainings]),
-            ],
+            [sys.executable, "-c", code, json.dumps(own)],
             cwd=ROOT,
             env=os.environ | {"TF_CONFIG": json.dumps(
                 {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
@@ -147,8 +154,14 @@ def start(*trainings: tuple[Path, int]) -> list[subprocess.Popen[str]]:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for index in (0, 1)
+        for index, own in enumerate(given)
     ]  # fmt: skip
+
+
+def training(*trainings: tuple[Path, int]) -> list[subprocess.Popen[str]]:
+    """Two workers that train into each folder in turn; the second dies at a step other than 0."""
+    given = ([(str(folder), die_at * index) for folder, die_at in trainings] for index in (0, 1))
+    return start(WORKER, *given)
 
 
 def ended(workers: list[subprocess.Popen[str]]) -> list[tuple[int, list[str]]]:
@@ -156,7 +169,7 @@ def ended(workers: list[subprocess.Popen[str]]) -> list[tuple[int, list[str]]]:
     found = []
     try:
         for worker in workers:
-            out, err = worker.communicate(timeout=120)
+            out, err = worker.communicate(timeout=200)
             print(out, err[-3000:])
             found.append((worker.returncode, out.splitlines()))
     finally:
@@ -170,14 +183,14 @@ def ended(workers: list[subprocess.Popen[str]]) -> list[tuple[int, list[str]]]:
 def test_one_worker_killed_and_both_started_again(tmp_path: Path) -> None:
     """Ends with the loss and the weights of an undisturbed run on two workers."""
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    first, second = ended(start((undisturbed, 0), (killed, 15)))
+    first, second = ended(training((undisturbed, 0), (killed, 15)))
     assert second[0] == -signal.SIGKILL
     assert first == (6, [*second[1], "WorkerLost another worker of the cluster is gone"])
     [whole] = second[1]
     assert whole.startswith("Ended 24 ")
     assert not (killed / "weights.npz").exists()
 
-    first, second = ended(start((killed, 0)))
+    first, second = ended(training((killed, 0)))
     assert first == second
     assert first[0] == 0
     [resumed, again] = first[1]
@@ -188,3 +201,36 @@ def test_one_worker_killed_and_both_started_again(tmp_path: Path) -> None:
         assert len(one.files) == 4
         for name in one.files:
             np.testing.assert_allclose(one[name], two[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_moments_of_batch_normalization_come_to_the_chief_alone(
+    binary: Any, tmp_path: Path
+) -> None:
+    """Reading them takes all workers, and only the chief calibrates and exports."""
+    import tensorflow as tf
+    import tf_keras
+
+    train = TrainConfig(
+        steps=60,
+        steps_per_epoch=30,
+        batch_size=64,
+        learning_rate=0.03,
+        strategy="multi_worker",
+        calibrate="platt",
+        tensorboard=False,
+    )
+    residual = ResidualConfig(blocks=1, units=8)
+    fn_args = binary.fn_args(tmp_path, ModelConfig(family="residual", residual=residual), train)
+    ends = ended(start(RUN_FN, vars(fn_args), vars(fn_args)))
+    assert [code for code, _ in ends] == [0, 0]
+
+    served = tf.saved_model.load(fn_args.serving_model_dir).signatures["serving_default"]
+    answers = served(tf.constant(binary.examples("eval", 200, label=False)))
+    right = answers["class"].numpy().astype(str) == binary.raw["eval"]["sold"]
+    assert np.mean(right) > 0.8
+    model = tf_keras.models.load_model(f"{fn_args.model_run_dir}/keras_model.h5")
+    variances = [w for w in model.weights if "moving_variance" in w.name]
+    assert variances
+    assert all((w.numpy() != 1).all() for w in variances)
