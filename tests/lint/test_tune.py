@@ -58,3 +58,33 @@ def test_a_trainer_of_the_users_is_not_tuned(tmp_path: Path) -> None:
     text = GOOD + GATE + TUNE + "train: {run_fn: mine.py:run_fn}\n"
     with pytest.raises(ConfigError, match=r"train\.run_fn is yours"):
         lint(config(tmp_path, text))
+
+
+def test_the_learning_rate_of_a_trial_comes_to_its_peak(tmp_path: Path) -> None:
+    train = "train: {steps: 100, schedule: {name: cosine, warmup_steps: 50}}\n"
+    with pytest.raises(ConfigError, match="50 leave none of the 50 steps of a trial"):
+        lint(config(tmp_path, GOOD + GATE + TUNE + train))
+    lint(config(tmp_path, GOOD + GATE + TUNE.replace("random", "random\n  steps: 51") + train))
+    # Where it is in the space itself, it is its values that count.
+    within = TUNE + "    train.schedule.warmup_steps: {int: [0, HIGH]}\n" + train
+    lint(config(tmp_path, GOOD + GATE + within.replace("HIGH", "49")))
+    with pytest.raises(ConfigError, match="with 60: warmup_steps 60 leave none") as raised:
+        lint(config(tmp_path, GOOD + GATE + within.replace("HIGH", "60")))
+    assert "pipeline.yaml:16" in raised.value.where
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("train.early_stopping.patience_epochs: {int: [1, 3]}", "train.early_stopping does not go"),
+        ("train.schedule: {choice: [constant, cosine]}", "train.schedule does not go with"),
+        ("train.steps: {int: [2, 900]}", "train.steps 2 do not divide into 3 cycles"),
+        ("train.class_weights: {choice: [null, {ys: 3}]}", "'ys', which is no class"),
+    ],
+)
+def test_the_trainer_takes_what_is_found(tmp_path: Path, more: str, says: str) -> None:
+    text = GOOD + GATE + TUNE + f"    {more}\n" + "model: {ensemble: {method: snapshot}}\n"
+    with pytest.raises(ConfigError, match=says) as raised:
+        lint(config(tmp_path, text))
+    assert "pipeline.yaml:16" in raised.value.where
+    lint(config(tmp_path, GOOD + GATE + TUNE + "model: {ensemble: {method: snapshot}}\n"))

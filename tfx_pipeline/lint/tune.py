@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.lint.losses import refusals
 from tfx_pipeline.lint.registry import Problem, register
 from trainer.tuning.metrics import metrics_of, objective_of
-from trainer.tuning.space import problems
+from trainer.tuning.space import WARMUP_HINT, fault_of_warmup, problems, variants
 
 
 @register
@@ -23,6 +24,39 @@ def tune_space_fits(config: PipelineConfig) -> Iterator[Problem]:
             "trials have this many steps, and train.steps is in the space as well",
             "drop one of them",
         )
+
+
+@register
+def tune_finds_what_the_trainer_takes(config: PipelineConfig) -> Iterator[Problem]:
+    """No value of the space is one with which the Trainer would refuse to train."""
+    if config.tune is None:
+        return
+    told = {error.headline for error in refusals(config, config.model, config.train)}
+    for variant in variants(config.tune.space, config.model, config.train):
+        for error in refusals(config, variant.model, variant.train):
+            if error.headline not in told:
+                told.add(error.headline)
+                yield Problem(
+                    f"tune.space.{variant.path}",
+                    f"with {variant.value!r}: {error.headline}",
+                    "take this value out of the range",
+                )
+
+
+@register
+def tune_leaves_steps_after_the_warmup(config: PipelineConfig) -> Iterator[Problem]:
+    """The learning rate of a trial, which has fewer steps than the Trainer, comes to its peak."""
+    tune = config.tune
+    if tune is None:
+        return
+    decides = [p for p in tune.space if p == "train.steps" or p.startswith("train.schedule")]
+    if not decides and (fault := fault_of_warmup(tune, config.train)):
+        yield Problem("tune", fault, WARMUP_HINT)
+    for variant in variants(tune.space, config.model, config.train):
+        if variant.path in decides and (fault := fault_of_warmup(tune, variant.train)):
+            yield Problem(
+                f"tune.space.{variant.path}", f"with {variant.value!r}: {fault}", WARMUP_HINT
+            )
 
 
 @register

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from trainer.config import ModelConfig, TrainConfig
 from trainer.tuning.config import Range, TuneConfig
 from trainer.tuning.objective import Objective
-from trainer.tuning.space import applied, encoded, field_at, is_whole, parents_values
+from trainer.tuning.space import encoded, field_at, is_unchanged, is_whole, parents_values
 
 _RANDOM_TRIALS = 20
 _FACTOR = 3  # Hyperband: one trial of three goes on to the next round.
@@ -54,7 +54,7 @@ def own_values(
             unchanged = [
                 written
                 for choice, written in zip(choices, encoded(choices), strict=True)
-                if applied({field.name: choice}, model, train) == (model, train)
+                if is_unchanged({field.name: choice}, model, train)
             ]
             if not unchanged:
                 return None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfx_pipeline.errors import storage_errors
 from trainer.tuning.journal import Trial, Trials, shown
 
 _INCH_AN_AXIS = 1.9
@@ -20,6 +21,9 @@ def plot_trials(found: Trials, path: Path, log_fields: Sequence[str] = ()) -> No
         found: The trials.
         path: Of the file.
         log_fields: Fields whose axis is logarithmic.
+
+    Raises:
+        StorageError: The folder cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -46,8 +50,9 @@ def plot_trials(found: Trials, path: Path, log_fields: Sequence[str] = ()) -> No
     axes.set_ylim(-0.05, 1.3)
     axes.set_axis_off()
     unfinished = path.with_name(f"{path.name}.unfinished")
-    figure.savefig(unfinished, dpi=130, format="png")
-    unfinished.replace(path)
+    with storage_errors(str(path)):
+        figure.savefig(unfinished, dpi=130, format="png")
+        unfinished.replace(path)
 
 
 def _lines(axes: Any, trials: Sequence[Trial], heights: Sequence[Sequence[float | None]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -16,13 +17,16 @@ from pydantic.fields import FieldInfo
 
 from tfx_pipeline.errors import ConfigError
 from trainer.config import ModelConfig, TrainConfig
-from trainer.tuning.config import Range
+from trainer.models.config import OF_A_FAMILY
+from trainer.tuning.config import Range, TuneConfig
 from transform.section import Section
 
 _Section = TypeVar("_Section", bound=Section)
 
 _JSON = "json:"
 """What a value begins with that keras-tuner has no type for: the rest is JSON."""
+
+WARMUP_HINT = "Raise tune.steps (half of train.steps if it is not set), or lower warmup_steps."
 
 # They are of the process or the pipeline, and not of a trial.
 _FIXED = {
@@ -68,7 +72,7 @@ def applied(
         "train": train.model_dump(mode="json"),
     }
     if values.get("model.family", model.family) != model.family:
-        for name in _sections_of_a_family(type(model)):
+        for name in OF_A_FAMILY:
             sections["model"][name] = None
     for path, value in values.items():
         *parents, last = path.split(".")
@@ -88,7 +92,19 @@ def _validated(kind: type[_Section], name: str, sections: Mapping[str, Any]) -> 
         first = error.errors(include_url=False)[0]
         where = ".".join([name, *(str(part) for part in first["loc"])])
         said = str(first.get("ctx", {}).get("error", "")) or first["msg"]
-        raise ConfigError(f"{where}: {said[0].lower()}{said[1:]}") from None
+        raise ConfigError(
+            f"{said[0].lower()}{said[1:]}",
+            where=where,
+            hint="Mend this field, or take the value that it has here out of tune.space.",
+        ) from None
+
+
+def is_unchanged(values: Mapping[str, Any], model: ModelConfig, train: TrainConfig) -> bool:
+    """Whether the sections have these values already; those that they refuse they do not have."""
+    try:
+        return applied(values, model, train) == (model, train)
+    except ConfigError:
+        return False
 
 
 def problems(
@@ -109,6 +125,40 @@ def problems(
         fault = _fault_of_values(path, range_, space, model, train)
         if fault:
             yield Problem(path, fault, "take this value out of the range")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The sections with one value of the space in its place; `path` is its field."""
+
+    path: str
+    value: Any
+    model: ModelConfig
+    train: TrainConfig
+
+
+def variants(
+    space: Mapping[str, Range], model: ModelConfig, train: TrainConfig
+) -> Iterator[Variant]:
+    """The config with each choice, and the ends of each range, in its place.
+
+    Other fields are as they are, or as `when` asks for. A value that the sections refuse is left
+    out: `problems` tells it.
+    """
+    for path, range_ in space.items():
+        for value in _extremes(range_, is_whole(field_at(path, model, train))):
+            with suppress(ConfigError):
+                yield Variant(
+                    path, value, *applied({**_asked_for(path, space), path: value}, model, train)
+                )
+
+
+def fault_of_warmup(tune: TuneConfig, train: TrainConfig) -> str:
+    """Why a trial of this section would end before its learning rate is there; "" if it is."""
+    steps, warmup = tune.steps_of_a_trial(train.steps), train.schedule.warmup_steps
+    if not warmup or warmup < steps:
+        return ""
+    return f"warmup_steps {warmup} leave none of the {steps} steps of a trial for training"
 
 
 def field_at(path: str, model: ModelConfig, train: TrainConfig) -> FieldInfo | None:
@@ -167,7 +217,6 @@ def _fault_of_values(
     path: str, range_: Range, space: Mapping[str, Range], model: ModelConfig, train: TrainConfig
 ) -> str:
     """Why the config does not take the ends of a range, or one of the choices; "" if it does."""
-    parents: dict[str, Any] = {}
     for parent, allowed in parents_values(range_).items():
         has = space[parent].choice or ([True, False] if space[parent].boolean else None)
         if has is None:
@@ -175,14 +224,22 @@ def _fault_of_values(
         strange = [value for value in allowed if value not in has]
         if strange:
             return f"`when` asks for {strange[0]!r}, which is none of the choices of {parent!r}"
-        parents |= {parent: allowed[0]}
-        parents = {p: v[0] for p, v in parents_values(space[parent]).items()} | parents
     for value in _extremes(range_, is_whole(field_at(path, model, train))):
         try:
-            applied({**parents, path: value}, model, train)
+            applied({**_asked_for(path, space), path: value}, model, train)
         except ConfigError as error:
-            return f"{value!r} is no value of this field ({error.headline})"
+            return f"{value!r} is no value of this field ({error.where}: {error.headline})"
     return ""
+
+
+def _asked_for(path: str, space: Mapping[str, Range]) -> dict[str, Any]:
+    """Values of other fields with which this one is in a trial at all, by its `when`."""
+    parents: dict[str, Any] = {}
+    for parent, allowed in parents_values(space[path]).items():
+        parents |= _asked_for(parent, space)
+        if allowed:
+            parents[parent] = allowed[0]
+    return parents
 
 
 def _extremes(range_: Range, whole: bool) -> list[Any]:
@@ -206,15 +263,6 @@ def _paths_in(prefix: str, kind: type[BaseModel]) -> Iterator[str]:
             yield path
         for inner in _models_in(field.annotation):
             yield from _paths_in(path, inner)
-
-
-def _sections_of_a_family(kind: type[BaseModel]) -> list[str]:
-    """Fields of `model` that are a section or nothing."""
-    return [
-        name
-        for name, field in kind.model_fields.items()
-        if field.default is None and _models_in(field.annotation)
-    ]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -10,6 +10,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,15 +20,18 @@ import tensorflow as tf
 import tf_keras
 
 from tfx_pipeline.errors import ConfigError, NodeFailed, StorageError, one_sentence
-from trainer import fit, progress, strategy
+from trainer import adapters, fit, precision, progress, strategy
 from trainer.config import TrainConfig
 from trainer.input import Split, all_batches, first_rows
+from trainer.models.build import build
+from trainer.models.registry import served
+from trainer.optimizers.average import Averages
 from trainer.regularize.batches import preparation
 from trainer.run import Loaded, TrainerConfig, build_compiled, label_scale, load
 from trainer.selection import judges, keeps_best
 from trainer.tuning.config import TuneConfig
 from trainer.tuning.metrics import measure, objective_of
-from trainer.tuning.space import applied
+from trainer.tuning.space import WARMUP_HINT, applied, fault_of_warmup
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +180,8 @@ def run_trial(setting: Setting, rows: Rows, order: Order, judge: Judge) -> Resul
         # Whatever a trial's values lead to is its own, and not the search's end.
         log.info("trial %s failed", order.id, exc_info=True)
         reason = one_sentence(error)
+        if isinstance(error, ConfigError) and error.where:
+            reason = f"{error.where}: {reason}"
         result = Result("failed", history=watch.history, steps=watch.steps, reason=reason)
     finally:
         # A model's graphs stay with Keras until they are forgotten here.
@@ -187,10 +193,13 @@ def run_trial(setting: Setting, rows: Rows, order: Order, judge: Judge) -> Resul
 def _run(setting: Setting, rows: Rows, order: Order, watch: _Watch) -> Result:
     base, tune = setting.config, setting.tune
     model_config, train = applied(order.values, base.model, base.train)
+    if fault := fault_of_warmup(tune, train):
+        raise ConfigError(fault, where="train.schedule.warmup_steps", hint=WARMUP_HINT)
     scope = strategy.make_strategy(train)
     train = strategy.scaled(train, scope.num_replicas_in_sync)
     steps = tune.steps_of_a_trial(train.steps)
     watch.a_round, watch.all_steps = -(-steps // tune.rounds_of_a_trial), steps
+    watch.averaged = train.ema is not None
     train = train.model_copy(
         update={
             "steps": steps,
@@ -215,13 +224,15 @@ def _run(setting: Setting, rows: Rows, order: Order, watch: _Watch) -> Result:
                 watch.measured = None  # Other weights may have been brought in at the end.
             watch.steps = watch.steps or steps  # Before a kill, it had come to the end.
         except _Ended:
-            pass
+            # A trial that goes on from the end of another one has not measured yet.
+            watch.measured = watch.measured or watch.measure_round(model)
     measured = watch.measured or watch.measure(model)
     if not math.isfinite(measured[watch.metric]):
         raise NodeFailed(f"{watch.metric} cannot be told on the validation split")
-    measured["parameters"] = float(model.count_params())
+    to_serve = _as_served(model, config, data)
+    measured["parameters"] = float(to_serve.count_params())
     if tune.budgets.latency_us is not None:
-        measured["latency_us"] = latency_us(model, rows.val)
+        measured["latency_us"] = latency_us(to_serve, rows.val)
     state: State = "pruned" if watch.ended_for else "complete"
     return Result(state, measured, watch.history, watch.steps, reason=watch.ended_for)
 
@@ -243,6 +254,7 @@ class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
     Attributes:
         a_round: Steps of a round, and
         all_steps: of a whole trial.
+        averaged: Whether it is the averaged weights that count.
         metric: The objective's.
         history: Its values, one a round.
         measured: All metrics after the latest round.
@@ -255,6 +267,7 @@ class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
         self._rows, self._rounds, self._judge = rows, rounds, judge
         self._task = setting.config.transform.label.task
         self.a_round = self.all_steps = 0
+        self.averaged = False
         self.metric = objective_of(setting.tune.objective, self._task)
         self.history: list[float] = []
         self.measured: dict[str, float] | None = None
@@ -269,10 +282,15 @@ class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.steps = min((epoch + 1) * self.a_round, self.all_steps)
-        self.measured = self.measure(self.model)
+        self.measured = self.measure_round(self.model)
         self.history.append(self.measured[self.metric])
         if self.steps < self.all_steps and epoch + 1 < self._rounds:
             self.ended_for = self._judge(self.history, self.steps)
+
+    def measure_round(self, model: tf_keras.Model) -> dict[str, float]:
+        """As `measure`, while the model is trained: of its averaged weights, if it has them."""
+        with Averages(model).shown() if self.averaged else nullcontext():
+            return self.measure(model)
 
     def measure(self, model: tf_keras.Model) -> dict[str, float]:
         """Every metric of the validation split."""
@@ -286,6 +304,15 @@ class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
         ]
         predictions = np.concatenate([answer.numpy() for answer in answers])
         return measure(self._task, self._rows.val_label, predictions)
+
+
+def _as_served(model: tf_keras.Model, config: TrainerConfig, data: Loaded) -> tf_keras.Model:
+    """A trained model in the form it is exported in, which is what a budget bounds."""
+    if plain := adapters.without_lora(config.model):
+        label = config.transform.label
+        given = data.features, plain, config.train, label, data.scale, config.folder
+        model = adapters.merged(model, build(*given))
+    return precision.as_float32(served(model, config.model))
 
 
 def latency_us(model: tf_keras.Model, split: Split) -> float:

@@ -55,7 +55,7 @@ class ConfigTuner(base_tuner.BaseTuner):  # type: ignore[misc]
     ) -> None:
         self._setting, self._objective = setting, objective
         self._make_workers = make_workers
-        self._tune = setting.tune
+        self._tune, self._config = setting.tune, setting.config
         self._folder = Path(setting.folder)
         self._rows: dict[str, Trial] = {}
         self._running: dict[int, kt.engine.trial.Trial] = {}
@@ -148,12 +148,8 @@ class ConfigTuner(base_tuner.BaseTuner):  # type: ignore[misc]
             steps=result.steps,
             seconds=result.seconds,
             reason=result.reason,
-            own=self._is_own(values),
+            own=spaces.is_unchanged(values, self._config.model, self._config.train),
         )
-
-    def _is_own(self, values: dict[str, Any]) -> bool:
-        config = self._setting.config
-        return spaces.applied(values, config.model, config.train) == (config.model, config.train)
 
     def _replay(self, journal: Journal) -> None:
         """Tells the oracle what a search that was killed has done."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.trainer.tuning.conftest import SPACE, Killed, planted
-from tfx_pipeline.errors import NodeFailed
+from tfx_pipeline.errors import ConfigError, NodeFailed, StorageError
 from trainer.config import ModelConfig, TrainConfig
 from trainer.tuning.journal import Trials
 from trainer.tuning.oracles import own_value
+from trainer.tuning.plot import plot_trials
+from trainer.tuning.space import applied
 
 
 def values(found: Trials) -> list[dict[str, Any]]:
@@ -126,6 +129,29 @@ def test_a_failed_trial_is_not_the_end(fake: Any) -> None:
         fake("all", search="random", trials=3, measure=lambda _: {})
 
 
+def test_values_that_do_not_go_together_are_a_failed_trial(fake: Any) -> None:
+    def measure(given: Any) -> dict[str, float]:
+        try:
+            applied(given, ModelConfig(), TrainConfig())
+        except ConfigError:
+            return {}
+        return {"auc": 0.7}
+
+    space = {
+        "train.batch_size": {"choice": [128, 90]},
+        "train.accumulate_steps": {"choice": [1, 4]},
+    }
+    tune = {"search": "grid", "space": space, "measure": measure, "prune": False}
+    found = fake(**tune)
+    [failed] = [trial for trial in found.trials if trial.state == "failed"]
+    assert failed.values == {"train.batch_size": 90, "train.accumulate_steps": 4}
+    assert not failed.own
+    assert found.own is not None
+    with pytest.raises(Killed):
+        fake("killed", dies_after=3, **tune)
+    assert len(fake("killed", **tune).trials) == 4
+
+
 def test_budgets_come_before_the_metric(fake: Any) -> None:
     def measure(given: Any) -> dict[str, float]:
         units = sum(given["model.hidden_units"])
@@ -139,6 +165,14 @@ def test_budgets_come_before_the_metric(fake: Any) -> None:
     assert found.trials[-1].exceeds == {"parameters": pytest.approx(1920 / 700 - 1)}
     with pytest.raises(NodeFailed, match=r"the nearest one: parameters 80 is over by 60\.0%"):
         fake("none", **tune, budgets={"parameters": 50})
+
+
+def test_a_plot_that_cannot_be_written(fake: Any, tmp_path: Path) -> None:
+    found = fake(search="random", trials=2)
+    (tmp_path / "plot.png.unfinished").symlink_to("/dev/full")
+    with pytest.raises(StorageError) as raised:
+        plot_trials(found, tmp_path / "plot.png")
+    assert raised.value.where == str(tmp_path / "plot.png")
 
 
 def test_the_time_is_bounded(fake: Any) -> None:

@@ -123,6 +123,23 @@ def test_a_grid_with_a_bad_and_a_failing_trial(binary: Any, tmp_path: Path) -> N
     assert left == {"journal.json", "trials.json", TABLE_FILE, PLOT_FILE}
 
 
+def test_rounds_are_judged_on_the_averaged_weights(binary: Any, tmp_path: Path) -> None:
+    found = search(
+        binary,
+        tmp_path,
+        search="grid",
+        objective="log_loss",
+        steps=20,
+        rounds=2,
+        space={RATE: {"choice": [0.05]}, "train.ema": {"choice": [None, 0.99]}},
+    )
+    trials = {trial.values["train.ema"]: trial for trial in found.trials}
+    # At the end of the training the averages are the model's weights.
+    for trial in trials.values():
+        assert trial.history[-1] == pytest.approx(trial.measured["log_loss"], rel=1e-5)
+    assert trials[None].history[-1] != pytest.approx(trials[0.99].history[-1], rel=1e-3)
+
+
 def test_hyperband_goes_on_from_checkpoints(binary: Any, tmp_path: Path) -> None:
     found = search(
         binary,

@@ -99,8 +99,20 @@ def test_applied_values() -> None:
     assert train.early_stopping is not None
     assert train.early_stopping.patience_epochs == 2
     assert applied({}, model, TrainConfig()) == (model, TrainConfig())
-    with pytest.raises(ConfigError, match=r"train\.batch_size"):
+    with pytest.raises(ConfigError, match=r"should be greater than or equal to 1") as raised:
         applied({"train.batch_size": 0}, model, TrainConfig())
+    assert raised.value.where == "train.batch_size"
+    assert raised.value.hint
+
+
+def test_another_family_keeps_what_is_of_every_family() -> None:
+    given = {"family": "dcn", "dcn": {"rank": 2}, "ensemble": {"method": "bagging"}}
+    model = ModelConfig.model_validate(given)
+    changed, _ = applied({"model.family": "residual"}, model, TrainConfig())
+    assert (changed.family, changed.dcn) == ("residual", None)
+    assert changed.ensemble == model.ensemble
+    back, _ = applied({"model.family": "dcn"}, model, TrainConfig())
+    assert back == model
 
 
 @pytest.mark.parametrize(
