@@ -7,7 +7,6 @@ one, the docstring of the component says why.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ from tfx.dsl.components.base import base_node
 from tfx.proto import infra_validator_pb2, trainer_pb2, transform_pb2
 from tfx.types import standard_artifacts
 
+from tfx_pipeline import own_files
 from tfx_pipeline.components import resolvers
 from tfx_pipeline.components.compressor.component import Compressor
 from tfx_pipeline.components.data_gate.component import DataGate, may_go_on
@@ -37,10 +37,8 @@ from tfx_pipeline.gates.serving.settings import Settings
 from tfx_pipeline.runners import mlmd
 from tfx_pipeline.runners.beam.options import beam_args
 from trainer.config import TrainConfig
-from trainer.models.encoders import pretrained_files
 from transform import user_code
-from transform.config import FeaturesConfig, TextFeature
-from transform.vocabulary_file import read_words
+from transform.config import FeaturesConfig
 
 
 def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
@@ -342,7 +340,7 @@ def _transform_config(config: PipelineConfig) -> dict[str, Any]:
     not cost a new Transform."""
     return {
         "transform": config.transform.model_dump(mode="json"),
-        **_user_code(config, [config.features.preprocessing_fn], _vocabularies(config)),
+        **_user_code(config, [config.features.preprocessing_fn], own_files.of_transform(config)),
     }
 
 
@@ -353,47 +351,8 @@ def _trainer_config(config: PipelineConfig) -> dict[str, Any]:
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
         **_user_code(
-            config,
-            [config.train.run_fn, config.model.builder],
-            {**_starting_weights(config), **_data_files(config)},
+            config, [config.train.run_fn, config.model.builder], own_files.of_training(config)
         ),
-    }
-
-
-def _vocabularies(config: PipelineConfig) -> dict[str, str]:
-    """Fingerprints of the vocabularies that the user gives, by path."""
-    paths = [
-        feature.vocabulary
-        for feature in config.features.columns.values()
-        if isinstance(feature, TextFeature) and feature.vocabulary
-    ]
-    words = {path: read_words(config.folder / Path(path).expanduser()) for path in paths}
-    return {
-        path: hashlib.sha256("\n".join(known).encode()).hexdigest() for path, known in words.items()
-    }
-
-
-def _starting_weights(config: PipelineConfig) -> dict[str, str]:
-    """Fingerprint of the encoder that the network starts from, by path."""
-    given = config.model.text.pretrained
-    if config.model.text.encoder != "pretrained" or given is None:
-        return {}
-    return {given.path: pretrained_files.digest(given.path, config.folder)}
-
-
-def _data_files(config: PipelineConfig) -> dict[str, str]:
-    """Fingerprints of the files that the network or its training reads, by path."""
-    augment, image = config.train.augment, config.model.image.application
-    paths = [
-        config.model.two_tower.items if config.model.two_tower else None,
-        augment.text.synonyms if augment and augment.text else None,
-        image.weights if image and image.weights not in ("none", "imagenet") else None,
-    ]
-    files = {path: config.folder / Path(path).expanduser() for path in paths if path}
-    # One that is not there is the trainer's to tell: it knows what the file is for.
-    return {
-        path: hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
-        for path, file in files.items()
     }
 
 

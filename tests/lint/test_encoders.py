@@ -107,3 +107,28 @@ def test_another_file_is_another_node(tmp_path: Path, encoder: Path) -> None:
     assert _trainer_config(config) != trainer
     (encoder / "vocabulary.txt").write_text("the\ndog\n")
     assert _transform_config(config) != transform
+
+
+@pytest.mark.slow
+def test_files_of_the_search_space_are_of_the_node_too(tmp_path: Path, encoder: Path) -> None:
+    from tfx_pipeline.graph import _trainer_config
+
+    (tmp_path / "pairs.txt").write_text("good great\n")
+    tune = """
+tune:
+  space:
+    model.text.encoder: {choice: [average, pretrained]}
+    model.text.pretrained: {choice: [{path: encoder}], when: {model.text.encoder: pretrained}}
+    train.augment: {choice: [null, {text: {synonyms: pairs.txt}}]}
+"""
+    # One whose own values read no file, so that nothing else says where a file starts from.
+    average = CONFIG.partition("model:")[0].replace(", vocabulary: encoder/vocabulary.txt", "")
+    config = read(tmp_path, average + tune)
+    before = _trainer_config(config)
+    assert set(before["code"]) == {"tfx-assay", "encoder", "pairs.txt"}
+    assert before["folder"] == str(tmp_path.resolve())
+    (encoder / "encoder.h5").write_bytes(b"better weights")
+    between = _trainer_config(config)
+    assert between != before
+    (tmp_path / "pairs.txt").write_text("good great fine\n")
+    assert _trainer_config(config) != between
