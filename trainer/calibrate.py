@@ -88,6 +88,16 @@ def check(train: TrainConfig, label: LabelConfig, val_split: Split | bool | None
         )
 
 
+def check_head(model: tf_keras.Model, train: TrainConfig, label: LabelConfig) -> None:
+    """Checks, before it is trained, that calibration can be folded into a user's model.
+
+    Raises:
+        ConfigError: It does not end in such a layer as `calibrate` needs.
+    """
+    if train.calibrate != "none":
+        _head(model, label)
+
+
 def calibrate(
     model: tf_keras.Model, train: TrainConfig, label: LabelConfig, val_split: Split | None
 ) -> Calibration | None:

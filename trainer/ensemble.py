@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tfx_pipeline.errors import ConfigError
 from trainer import progress
 from trainer.config import TrainConfig
-from trainer.ensemble_config import EnsembleConfig
+from trainer.ensemble_config import EnsembleConfig, check_train
 from trainer.input import Split
 from trainer.models.build import LABEL_UNIT_LAYER, LabelScale, in_label_unit
 from trainer.optimizers.config import ScheduleConfig
@@ -49,8 +49,7 @@ def check(ensemble: EnsembleConfig, train: TrainConfig, split: Split) -> None:
     """Checks, before anything is trained, that the members can be.
 
     Raises:
-        ConfigError: Snapshots with a schedule or early stopping of the config's, or with fewer
-            steps than members; bagging of rows that are not held in memory.
+        ConfigError: As `check_train`; or bagging of rows that are not held in memory.
     """
     if ensemble.method == "bagging" and split.held is None:
         raise ConfigError(
@@ -59,24 +58,7 @@ def check(ensemble: EnsembleConfig, train: TrainConfig, split: Split) -> None:
             where="model.ensemble.method",
             hint=f"Raise train.cache_max_mb (now {train.cache_max_mb}), or set method: average.",
         )
-    if ensemble.method != "snapshot":
-        return
-    taken = {
-        "schedule": train.schedule.name != "constant" or train.schedule.warmup_steps > 0,
-        "early_stopping": train.early_stopping is not None,
-    }
-    for field in (name for name, is_given in taken.items() if is_given):
-        raise ConfigError(
-            f"train.{field} does not go with model.ensemble.method: snapshot, whose members are "
-            "the ends of cycles of its own",
-            where=f"train.{field}",
-            hint="Drop it.",
-        )
-    if train.steps < ensemble.members:
-        raise ConfigError(
-            f"train.steps {train.steps} do not divide into {ensemble.members} cycles",
-            where="model.ensemble.members",
-        )
+    check_train(ensemble, train)
 
 
 def members(
@@ -116,7 +98,7 @@ def trained(
     run_dir: str,
     scale: LabelScale,
     train_one: Callable[[Member], tf_keras.Model],
-    finish: Callable[[tf_keras.Model, Member], tf_keras.Model | None],
+    finish: Callable[[tf_keras.Model], tf_keras.Model | None],
 ) -> tf_keras.Model | None:
     """Trains one model, or every member and joins them. Of the finished ones only the weights are
     held.
@@ -137,15 +119,14 @@ def trained(
         `finish` gave none.
     """
     if ensemble is None:
-        only = Member(1, train, split, run_dir)
-        return finish(train_one(only), only)
+        return finish(train_one(Member(1, train, split, run_dir)))
     joined = Joined(scale)
     start = None
     for member in members(ensemble, train, split, run_dir):
         with progress.part(member.number, ensemble.members, "member"):
             model = train_one(replace(member, start=start))
         start = model.get_weights() if ensemble.method == "snapshot" else None
-        if (one := finish(model, member)) is not None:
+        if (one := finish(model)) is not None:
             joined.add(one)
         del model, one
         gc.collect()  # Keras models are circles of references, and hold the optimizer's slots.

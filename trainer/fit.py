@@ -84,6 +84,7 @@ def fit(
     made_by: Mapping[str, Any],
     extra: Sequence[tf_keras.callbacks.Callback] = (),
     prepare: Prepare | None = None,
+    last_good: str | None = None,
 ) -> None:
     """Trains a compiled model to `train.steps`, or from its last checkpoint on.
 
@@ -96,6 +97,8 @@ def fit(
         made_by: What the training follows from; checkpoints of another one are discarded.
         extra: Further callbacks.
         prepare: What is done to every training batch, from `trainer.regularize.batches`.
+        last_good: Folder that the last checkpoint is copied to when the loss diverges, for TFX
+            removes that of a run which raised; None: `model_run_dir` with `.last_good` behind.
 
     Raises:
         ConfigError: Fewer rows than one batch, or one that does not divide into its parts.
@@ -109,6 +112,7 @@ def fit(
     plateau = CutOnPlateau.of(model, train, state)
     averages = Averages(model) if train.ema is not None else None
     folder = os.path.join(model_run_dir, "checkpoints")
+    last_good = last_good or f"{model_run_dir.rstrip('/')}.last_good"
     keep = max(train.checkpoints_to_keep, least_to_keep())
     checkpoints = Checkpoints(folder, model, model.optimizer, state, made_by, keep)
     epoch = checkpoints.restore(latest_common(checkpoints.epochs, keep))
@@ -121,7 +125,7 @@ def fit(
         Watch(
             train,
             lambda: not_finite(train_split),
-            lambda: checkpoints.copied_to(f"{model_run_dir.rstrip('/')}.last_good"),
+            lambda: checkpoints.copied_to(last_good),
         ),
         *([ShowAverages(averages)] if averages else []),
         *([plateau] if plateau else []),

@@ -109,21 +109,27 @@ def run_fn(fn_args: FnArgs) -> None:
         scope = strategy.make_strategy(config.train)
         config = replace(config, train=strategy.scaled(config.train, scope.num_replicas_in_sync))
         data = load(fn_args, config)
-    run_dir = own_run_dir(fn_args.model_run_dir, scope)
+    run_dir = own_run_dir(fn_args.model_run_dir.rstrip("/"), scope)
     made_by = _made_by(fn_args, config.train)
 
     def train(member: Member) -> tf_keras.Model:
         own = replace(config, train=member.train)
-        return train_member(own, data, member, made_by, seconds, scope)
+        return train_member(own, data, member, made_by, seconds, scope, f"{run_dir}.last_good")
 
-    def finish(model: tf_keras.Model, member: Member) -> tf_keras.Model | None:
-        return finished(config, data, model, member.run_dir, seconds) if is_chief else None
+    def finish(model: tf_keras.Model) -> tf_keras.Model | None:
+        return finished(config, data, model, seconds) if is_chief else None
 
     is_chief = strategy.is_chief(scope)
-    given = data.train_split, run_dir, data.scale
-    model = ensemble.trained(config.model.ensemble, config.train, *given, train, finish)
+    rows = data.train_split, run_dir, data.scale
+    model = ensemble.trained(config.model.ensemble, config.train, *rows, train, finish)
     if model is None:
         return
+    if config.train.adversarial:
+        from trainer.regularize.robustness import report_robustness
+
+        with _timed("attack", seconds):
+            given = config.train, config.transform.label, data.scale, data.features
+            report_robustness(model, *given, data.val_split, run_dir)
     with _timed("export", seconds):
         export.save_keras(model, os.path.join(run_dir, "keras_model.h5"))
         export.export(
@@ -140,6 +146,7 @@ def train_member(
     made_by: Mapping[str, Any],
     seconds: dict[str, float],
     scope: tf.distribute.Strategy,
+    last_good: str,
 ) -> tf_keras.Model:
     """Builds a model and trains it, or takes it from its checkpoints.
 
@@ -150,6 +157,7 @@ def train_member(
         made_by: What the training follows from.
         seconds: Of each phase, added to.
         scope: The strategy that it is trained under.
+        last_good: As in `fit`.
 
     Returns:
         The trained model. Where several workers trained it, each has one that needs no other
@@ -168,13 +176,14 @@ def train_member(
                 config.train, config.transform, data.features, data.tft_output, config.folder
             )
             splits = member.split, data.val_split
-            fit.fit(model, config.train, *splits, member.run_dir, made_by, prepare=prepare)
+            given = config.train, *splits, member.run_dir, made_by
+            fit.fit(model, *given, prepare=prepare, last_good=last_good)
         if not strategy.of_several_workers():
             return model
         # A collective, while all are here: of batch normalization's moments each worker holds its
         # own, and whoever reads them waits for the others'.
         weights = model.get_weights()
-    local = build_compiled(config, data)
+    local = _built(config, data)
     local.set_weights(weights)
     return local
 
@@ -183,29 +192,17 @@ def finished(
     config: TrainerConfig,
     data: Loaded,
     model: tf_keras.Model,
-    run_dir: str,
     seconds: dict[str, float],
 ) -> tf_keras.Model:
-    """A trained model in the form it is exported in, calibrated and, where it is asked for,
-    attacked."""
-    from trainer import adapters, calibrate, precision, step
-    from trainer.models.build import build
+    """A trained model in the form it is exported in, calibrated where that is asked for."""
+    from trainer import adapters, calibrate, precision
     from trainer.models.registry import served
-    from trainer.regularize import robustness
 
-    train, task = config.train, config.transform.label.task
-    loss = step.row_loss(model) if train.adversarial else None
     if plain := adapters.without_lora(config.model):
-        given = data.features, plain, train, config.transform.label, data.scale, config.folder
-        model = adapters.merged(model, build(*given))
+        model = adapters.merged(model, _built(replace(config, model=plain), data))
     model = precision.as_float32(served(model, config.model))
     with _timed("calibrate", seconds):
-        calibrate.calibrate(model, train, config.transform.label, data.val_split)
-    if train.adversarial and loss and data.val_split:
-        with _timed("attack", seconds):
-            robustness.report_robustness(
-                model, loss, train, data.features, data.val_split, task, run_dir
-            )
+        calibrate.calibrate(model, config.train, config.transform.label, data.val_split)
     return model
 
 
@@ -261,25 +258,35 @@ def build_compiled(config: TrainerConfig, data: Loaded) -> tf_keras.Model:
     """Builds and compiles the model, in the scope of the strategy it trains under.
 
     Raises:
-        ConfigError, NodeFailed: As `build`; `train.best_metric` does not fit the label.
+        ConfigError, NodeFailed: As `build`; `train.best_metric` does not fit the label, or
+            `train.calibrate` a user's model.
     """
-    import tf_keras
-
-    from trainer import adapters, fit, layer_rates, selection
-    from trainer.input import first_rows
-    from trainer.models.build import build
+    from trainer import adapters, calibrate, fit, layer_rates, selection
     from trainer.models.registry import family_loss
 
     train, label = config.train, config.transform.label
     metrics = selection.metrics(train, label)
-    tf_keras.utils.set_random_seed(train.seed)
-    rows = first_rows(data.train_split) if config.model.builder else None
-    model = build(data.features, config.model, train, label, data.scale, config.folder, rows)
+    model = _built(config, data)
+    if config.model.builder:
+        calibrate.check_head(model, train, label)
     loss = family_loss(model, config.model, train, label, data.train_split)
     fit.compile_model(model, train, label, data.scale, loss, metrics=metrics)
     layer_rates.apply(model)
     log.info("%s", adapters.learning(model))
     return model
+
+
+def _built(config: TrainerConfig, data: Loaded) -> tf_keras.Model:
+    """The model as the seed starts it."""
+    import tf_keras
+
+    from trainer.input import first_rows
+    from trainer.models.build import build
+
+    tf_keras.utils.set_random_seed(config.train.seed)
+    rows = first_rows(data.train_split) if config.model.builder else None
+    given = config.train, config.transform.label, data.scale, config.folder, rows
+    return build(data.features, config.model, *given)
 
 
 def own_run_dir(run_dir: str, scope: tf.distribute.Strategy) -> str:
@@ -333,6 +340,7 @@ def read_splits(
         field = "train.early_stopping" if train.early_stopping else "train.keep: best"
         raise ConfigError(
             f"{field} needs a validation split, and there is none",
+            where=field.partition(":")[0],
             hint="Set data.split.val_fraction above 0 (or provide a `val` split), or drop "
             f"{field}. The eval split is the gate's and is not looked at.",
         )

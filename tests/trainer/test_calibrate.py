@@ -153,6 +153,32 @@ def test_a_users_model_has_to_end_in_a_dense_layer() -> None:
         calibrate(model, TrainConfig(calibrate="platt"), label, split)
 
 
+def test_a_users_model_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    from tests.trainer import rows
+    from tests.trainer.conftest import config_of
+    from trainer.models.build import LabelScale
+    from trainer.run import Loaded, TrainerConfig, build_compiled
+
+    (tmp_path / "mine.py").write_text(
+        "import tf_keras\n"
+        "def build_model(features, config):\n"
+        "    x = tf_keras.Input((1,), name='size_xf')\n"
+        "    z = tf_keras.layers.Dense(1)(x)\n"
+        "    return tf_keras.Model({'size_xf': x}, tf_keras.layers.Activation('sigmoid')(z))\n"
+    )
+    label = {"column": "sold", "task": "binary", "classes": ["no", "yes"]}
+    model, split = ModelConfig(builder="mine.py:build_model"), rows.split()
+    data = Loaded(None, rows.LAYOUT, split, split, LabelScale())
+
+    def built(**train: Any) -> Any:
+        config = TrainerConfig(config_of(label), model, TrainConfig(**train), tmp_path)
+        return build_compiled(config, data)
+
+    assert built().optimizer is not None
+    with pytest.raises(ConfigError, match="folded into a last Dense layer"):
+        built(calibrate="platt")
+
+
 @pytest.mark.slow
 def test_balanced_classes_and_platt_give_true_probabilities(binary: Any, tmp_path: Path) -> None:
     """From config to the exported model: weights pull the answers to one half, Platt back."""

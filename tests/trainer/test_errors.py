@@ -36,7 +36,7 @@ def test_early_stopping_without_validation_rows(binary: Any, tmp_path: Path) -> 
     train = TRAIN.model_copy(update={"early_stopping": EarlyStopping()})
     # The eval split is the gate's: it must not stand in for the missing validation split.
     fn_args = binary.fn_args(tmp_path, MODEL, train, eval_files=binary.files("eval"))
-    refused(fn_args, ConfigError, "needs a validation split")
+    assert refused(fn_args, ConfigError, "needs a validation split").where == "train.early_stopping"
 
 
 def test_no_files(binary: Any, tmp_path: Path) -> None:

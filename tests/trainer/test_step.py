@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -164,8 +165,8 @@ def test_training_under_attack_makes_a_model_robust(tmp_path: Path) -> None:
     an attack of 0.4 turns round; the sound one is right in 9 of 10 rows, by 2 either way."""
     from trainer.fit import fit
     from trainer.input import Held, Split
+    from trainer.models.build import LabelScale
     from trainer.regularize.robustness import report_robustness
-    from trainer.step import row_loss
     from transform.layout import FeatureSpec
 
     layout = [FeatureSpec(name, "dense", 1, (1,)) for name in ("frail_xf", "sound_xf")]
@@ -187,9 +188,9 @@ def test_training_under_attack_makes_a_model_robust(tmp_path: Path) -> None:
         )
         model = compiled(train, layout=layout)
         fit(model, train, data, None, str(tmp_path / name), {})
-        loss = row_loss(model)
         judged = config(adversarial=attack)
-        return report_robustness(model, loss, judged, layout, data, "binary", str(tmp_path))
+        given = LABELS["binary"], LabelScale(), layout, data, str(tmp_path)
+        return report_robustness(model, judged, *given) or {}
 
     (tmp_path / "x").mkdir()
     plain, hardened = robustness("plain", on=False), robustness("hardened", on=True)
@@ -197,6 +198,20 @@ def test_training_under_attack_makes_a_model_robust(tmp_path: Path) -> None:
     assert plain["robust_accuracy"] < 0.5
     assert hardened["robust_accuracy"] > 0.85
     assert (tmp_path / "robustness.json").exists()
+
+
+def test_without_rows_to_attack_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from trainer.models.build import LabelScale
+    from trainer.regularize.robustness import report_robustness
+
+    train = config(adversarial={"epsilon": 0.1})
+    given = LABELS["binary"], LabelScale(), LAYOUT, None, str(tmp_path)
+    with caplog.at_level(logging.WARNING, "trainer.regularize.robustness"):
+        assert report_robustness(compiled(train), train, *given) is None
+    assert "no validation rows to attack" in caplog.text
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

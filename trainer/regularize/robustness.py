@@ -12,13 +12,17 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.input import Split, all_batches
-from trainer.regularize.adversarial import RowLoss, attack, movable, objective_of
+from trainer.losses import make_loss
+from trainer.regularize.adversarial import attack, movable, objective_of
+from trainer.regularize.mixup import of_packed
 from trainer.storage import write_errors
 
 if TYPE_CHECKING:
     import tf_keras
 
     from trainer.config import TrainConfig
+    from trainer.models.build import LabelScale
+    from transform.config import LabelConfig
     from transform.layout import FeatureSpec
 
 log = logging.getLogger(__name__)
@@ -29,53 +33,61 @@ _MOST_ROWS = 8192
 
 def report_robustness(
     model: tf_keras.Model,
-    loss: RowLoss,
     train: TrainConfig,
+    label: LabelConfig,
+    scale: LabelScale,
     layout: Sequence[FeatureSpec],
-    split: Split,
-    task: str,
+    split: Split | None,
     folder: str,
-) -> dict[str, float | str | int]:
+) -> dict[str, float | str | int] | None:
     """Attacks validation rows and writes how many are answered right, before and after.
 
     `robustness.json` holds `accuracy` and `robust_accuracy` (of a regression `rmse` and
     `robust_rmse`, in the label's unit) with the attack, `epsilon` and `rows`; the log has them too.
 
     Args:
-        model: Trained; it answers with the weights that are kept.
-        loss: The loss of each row.
+        model: As it is exported.
         train: The `train` section, with the attack that it was trained against.
+        label: What is predicted.
+        scale: Of it; its weights of classes are in the loss that an attack raises.
         layout: The features.
         split: Validation rows; the first 8,192 are attacked.
-        task: Kind of label.
         folder: `model_run`.
+
+    Returns:
+        What is in the file; None without validation rows: there is none.
 
     Raises:
         StorageError: The file cannot be written.
     """
     config = train.adversarial
     assert config is not None
+    if split is None:
+        log.warning("there are no validation rows to attack, and so no %s", ROBUSTNESS_FILE)
+        return None
+    # That of training: a family with one of its own has, outside of training, the label's.
+    loss = of_packed(make_loss(train, label, scale.class_weights))
     moved = movable(layout, model.input_names, config)
     objective = objective_of(model, loss)
 
     @tf.function
     def answers(
-        inputs: dict[str, tf.Tensor], label: tf.Tensor, start: tf.Tensor
+        inputs: dict[str, tf.Tensor], truth: tf.Tensor, start: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        worst = attack(inputs, label, objective, config, moved, start)
+        worst = attack(inputs, truth, objective, config, moved, start)
         return model(inputs, training=False), model(worst, training=False)
 
     right: list[list[np.ndarray]] = [[], []]
     rows = 0
-    for features, label in all_batches(split):
+    for features, truth in all_batches(split):
         inputs = {name: features[name] for name in model.input_names}
-        both = answers(inputs, label, tf.constant([train.seed, rows], tf.int64))
+        both = answers(inputs, truth, tf.constant([train.seed, rows], tf.int64))
         for scores, answer in zip(right, both, strict=True):
-            scores.append(_score(np.asarray(answer), label.numpy(), task))
-        rows += len(label)
+            scores.append(_score(np.asarray(answer), truth.numpy(), label.task))
+        rows += len(truth)
         if rows >= _MOST_ROWS:
             break
-    is_number = task in ("regression", "quantile")
+    is_number = label.task in ("regression", "quantile")
     name = "rmse" if is_number else "accuracy"
     clean, robust = (float(np.concatenate(scores).mean()) for scores in right)
     if is_number:

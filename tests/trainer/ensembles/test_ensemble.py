@@ -14,13 +14,14 @@ import pytest
 
 from tests.trainer.rows import LABELS, LAYOUT
 from tests.trainer.rows import split as clean_split
-from tfx_pipeline.errors import ConfigError
+from tfx_pipeline.errors import ConfigError, NodeFailed
 from trainer import ensemble
 from trainer.config import EarlyStopping, ModelConfig, TrainConfig
 from trainer.ensemble_config import EnsembleConfig
 from trainer.input import Held, Split, drawn, train_batches
 from trainer.models.build import LABEL_UNIT_LAYER, LabelScale, build
 from trainer.progress import Ended, Event, Progress, Resumed, describe, listen
+from trainer.regularize.config import AdversarialConfig
 
 ROOT = Path(__file__).parents[3]
 TRAIN = TrainConfig(
@@ -95,8 +96,24 @@ def test_what_members_cannot_be_is_refused(method: Any, train: dict[str, Any], s
     if method == "bagging":
         rows = replace(rows, held=None)
     config = TrainConfig.model_validate(train)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=said) as caught:
         ensemble.check(EnsembleConfig(method=method), config, rows)
+    assert caught.value.where
+    assert caught.value.hint
+
+
+def test_a_worker_that_exports_nothing_joins_nothing() -> None:
+    """Of several workers all train, also each snapshot from the one before; one has the result."""
+    starts = []
+
+    def train_one(member: ensemble.Member) -> Any:
+        starts.append(member.start)
+        config = ModelConfig(hidden_units=[2])
+        return build(LAYOUT, config, member.train, LABELS["binary"], LabelScale(), Path())
+
+    given = TRAIN, clean_split(), "/run", LabelScale(), train_one, lambda model: None
+    assert ensemble.trained(EnsembleConfig(method="snapshot", members=2), *given) is None
+    assert [start is None for start in starts] == [True, False]
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
@@ -155,7 +172,7 @@ def test_the_mean_of_three_is_better_than_they_are_on_average(method: Any, tmp_p
         fit(built, member.train, member.split, None, member.run_dir, {})
         return built
 
-    def finish(one: Any, member: ensemble.Member) -> Any:
+    def finish(one: Any) -> Any:
         alone.append(measured(one))
         return one
 
@@ -280,3 +297,38 @@ def test_tf_mot_quantizes_every_member(bagged: Any) -> None:
     made = quantized(model, Preserve())
     kinds = {type(model.get_layer(name)).__name__ for name in made.left}
     assert kinds == {"Embedding", "Dot", "Average"}
+
+
+@pytest.mark.slow
+def test_what_is_attacked_is_the_ensemble(binary: Any, tmp_path: Path) -> None:
+    train = RUN.model_copy(update={"adversarial": AdversarialConfig(epsilon=0.2)})
+    model = BAGGED.model_copy(update={"ensemble": EnsembleConfig(members=2)})
+    fn_args = binary.fn_args(tmp_path, model, train)
+    events(fn_args)
+    told = json.loads((Path(fn_args.model_run_dir) / "robustness.json").read_text())
+    val = binary.raw["val"]["sold"] == "yes"
+    import tensorflow as tf
+
+    served = tf.saved_model.load(fn_args.serving_model_dir).signatures["serving_default"]
+    answers = served(tf.constant(binary.examples("val", 200, label=False)))["predictions"]
+    assert told["rows"] == 200
+    assert told["accuracy"] == pytest.approx(np.mean((answers.numpy()[:, 0] > 0.5) == val))
+    assert told["robust_accuracy"] <= told["accuracy"]
+    assert not list(tmp_path.glob("model_run/member-*/robustness.json"))
+
+
+@pytest.mark.slow
+def test_of_a_member_that_diverges_the_last_checkpoint_stays(
+    regression: Any, tmp_path: Path
+) -> None:
+    """Beside the whole run's folder: TFX removes what is in it."""
+    rise = {"name": "constant", "warmup_steps": 40}
+    diverging = {"optimizer": {"name": "sgd"}, "schedule": rise, "learning_rate": 3.0}
+    train = RUN.model_dump() | diverging | {"steps_per_epoch": 5}
+    model = BAGGED.model_copy(update={"dropout": 0.0})
+    fn_args = regression.fn_args(tmp_path, model, TrainConfig.model_validate(train))
+    with pytest.raises(NodeFailed) as caught:
+        events(fn_args)
+    kept = tmp_path / "model_run.last_good"
+    assert f"is kept in {kept}." in caught.value.hint
+    assert list(kept.glob("*.index"))
