@@ -80,6 +80,8 @@ def applied(
         for part in parents:
             if within.get(part) is None:
                 within[part] = {}
+            if isinstance(within[part], str):  # `train.optimizer: sgd` is short for its name.
+                within[part] = {"name": within[part]}
             within = within[part]
         within[last] = value
     return _validated(type(model), "model", sections), _validated(type(train), "train", sections)

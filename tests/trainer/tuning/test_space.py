@@ -115,6 +115,14 @@ def test_another_family_keeps_what_is_of_every_family() -> None:
     assert back == model
 
 
+def test_a_section_by_its_name_and_a_setting_of_it() -> None:
+    values = {"train.optimizer": "sgd", "train.optimizer.momentum": 0.5}
+    _, train = applied(values, ModelConfig(), TrainConfig())
+    assert (train.optimizer.name, train.optimizer.momentum) == ("sgd", 0.5)
+    with pytest.raises(ConfigError, match="should be 'last' or 'best'"):
+        applied({"train.keep": "best", "train.keep.days": 3}, ModelConfig(), TrainConfig())
+
+
 @pytest.mark.parametrize(
     "choices",
     [
