@@ -195,15 +195,32 @@ def finished(
     seconds: dict[str, float],
 ) -> tf_keras.Model:
     """A trained model in the form it is exported in, calibrated where that is asked for."""
-    from trainer import adapters, calibrate, precision
+    from trainer import calibrate
+
+    model = as_served(config, data, model)
+    with _timed("calibrate", seconds):
+        calibrate.calibrate(model, config.train, config.transform.label, data.val_split)
+    return model
+
+
+def as_served(config: TrainerConfig, data: Loaded, model: tf_keras.Model) -> tf_keras.Model:
+    """A trained model in the form it is exported in: what only training needs is gone from it.
+
+    Args:
+        config: What it was built from.
+        data: From `load`.
+        model: From model inputs to what it was trained to give.
+
+    Returns:
+        A float32 model, from the same inputs to predictions [N, 1] or [N, C]; LoRA's changes are
+        in the kernels, and a recommender scores its whole catalog.
+    """
+    from trainer import adapters, precision
     from trainer.models.registry import served
 
     if plain := adapters.without_lora(config.model):
         model = adapters.merged(model, _built(replace(config, model=plain), data))
-    model = precision.as_float32(served(model, config.model))
-    with _timed("calibrate", seconds):
-        calibrate.calibrate(model, config.train, config.transform.label, data.val_split)
-    return model
+    return precision.as_float32(served(model, config.model))
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def xla_errors(train: TrainConfig) -> Iterator[None]:
         )
     try:
         yield
-    except (tf.errors.OpError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
         said = str(error)
         if not re.search(r"XLA|compile-time constant|unsupported operations|tf2xla", said):
             raise

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.trainer.processes import last_line
 from tests.trainer.rows import LABELS, LAYOUT, compiled, fitted, split
 from tfx_pipeline.errors import ConfigError, EnvironmentMismatch, NodeFailed
 from trainer.config import TrainConfig
@@ -98,14 +97,7 @@ print("the same")
 
 
 def test_two_replicas_make_the_same_steps(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", MIRRORED, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    assert done.stdout.endswith("the same\n"), done.stderr[-3000:]
+    assert last_line(MIRRORED, tmp_path) == "the same"
 
 
 def test_l1_is_a_penalty_of_dense_kernels() -> None:

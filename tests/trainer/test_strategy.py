@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.trainer.processes import last_line
 from tfx_pipeline.errors import EnvironmentMismatch
 from trainer.config import TrainConfig
 from trainer.strategy import configure_devices, is_chief, make_strategy, scaled
@@ -163,15 +162,7 @@ print(json.dumps(found))
 @pytest.mark.slow
 def test_two_replicas_train_like_one_on_any_number_of_rows(tmp_path: Path) -> None:
     """Also where the last batch of the rows is short, in training and in validation."""
-    done = subprocess.run(
-        [sys.executable, "-c", SAME, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    for one, two in json.loads(done.stdout.splitlines()[-1]):
+    for one, two in json.loads(last_line(SAME, tmp_path)):
         assert (one[0], two[0]) == (1, 2)
         for first, second in zip(one[1], two[1], strict=True):
             np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)

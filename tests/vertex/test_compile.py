@@ -228,6 +228,11 @@ def test_kubeflow_gets_one_document_more_and_no_vertex_job(
             "multi_worker, augment: {text: {synonyms: ../words.txt}}}",
             "train.augment.text.synonyms",
         ),
+        (
+            "multi_worker}",
+            "multi_worker}\ntune: {space: {train.augment.text.synonyms: {choice: [../a.txt]}}}",
+            "train.augment.text.synonyms",
+        ),
         ("    project: my-project\n", "", "run.vertex.project"),
         ("    staging: gs://bucket/staging\n", "", "run.vertex.staging"),
         ("multi_worker", "mirrored", "run.vertex.nodes.Trainer.replica_count"),

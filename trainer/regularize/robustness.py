@@ -87,7 +87,7 @@ def report_robustness(
         rows += len(truth)
         if rows >= _MOST_ROWS:
             break
-    is_number = label.task in ("regression", "quantile")
+    is_number = label.task == "regression"
     name = "rmse" if is_number else "accuracy"
     clean, robust = (float(np.concatenate(scores).mean()) for scores in right)
     if is_number:
@@ -111,10 +111,7 @@ def report_robustness(
 
 def _score(answer: np.ndarray, label: np.ndarray, task: str) -> np.ndarray:
     """Of each row: whether the class is right, or the square of the error."""
-    if task in ("regression", "quantile"):
-        middle = answer[:, answer.shape[1] // 2]
-        return (middle.astype(np.float64) - label[:, 0]) ** 2
-    if task == "multilabel":
-        return ((answer > 0.5) == (label > 0.5)).mean(axis=1)
+    if task == "regression":
+        return (answer[:, 0].astype(np.float64) - label[:, 0]) ** 2
     chosen = answer.argmax(axis=1) if task == "multiclass" else answer[:, 0] > 0.5
     return (chosen == label[:, 0]).astype(np.float64)

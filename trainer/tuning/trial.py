@@ -20,14 +20,12 @@ import tensorflow as tf
 import tf_keras
 
 from tfx_pipeline.errors import ConfigError, NodeFailed, StorageError, one_sentence
-from trainer import adapters, fit, precision, progress, strategy
+from trainer import fit, progress, strategy
 from trainer.config import TrainConfig
 from trainer.input import Split, all_batches, first_rows
-from trainer.models.build import build
-from trainer.models.registry import served
 from trainer.optimizers.average import Averages
 from trainer.regularize.batches import preparation
-from trainer.run import Loaded, TrainerConfig, build_compiled, label_scale, load
+from trainer.run import Loaded, TrainerConfig, as_served, build_compiled, label_scale, load
 from trainer.selection import judges, keeps_best
 from trainer.tuning.config import TuneConfig
 from trainer.tuning.metrics import measure, objective_of
@@ -229,7 +227,7 @@ def _run(setting: Setting, rows: Rows, order: Order, watch: _Watch) -> Result:
     measured = watch.measured or watch.measure(model)
     if not math.isfinite(measured[watch.metric]):
         raise NodeFailed(f"{watch.metric} cannot be told on the validation split")
-    to_serve = _as_served(model, config, data)
+    to_serve = as_served(config, data, model)  # A budget bounds what is exported.
     measured["parameters"] = float(to_serve.count_params())
     if tune.budgets.latency_us is not None:
         measured["latency_us"] = latency_us(to_serve, rows.val)
@@ -304,15 +302,6 @@ class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
         ]
         predictions = np.concatenate([answer.numpy() for answer in answers])
         return measure(self._task, self._rows.val_label, predictions)
-
-
-def _as_served(model: tf_keras.Model, config: TrainerConfig, data: Loaded) -> tf_keras.Model:
-    """A trained model in the form it is exported in, which is what a budget bounds."""
-    if plain := adapters.without_lora(config.model):
-        label = config.transform.label
-        given = data.features, plain, config.train, label, data.scale, config.folder
-        model = adapters.merged(model, build(*given))
-    return precision.as_float32(served(model, config.model))
 
 
 def latency_us(model: tf_keras.Model, split: Split) -> float:

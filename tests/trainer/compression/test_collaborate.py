@@ -6,8 +6,6 @@ import dataclasses
 import json
 import pickle
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from tests.trainer.processes import last_line
 from tfx_pipeline.errors import NodeFailed
 from trainer.compression.config import CollaborativeConfig
 from trainer.compression.context import Context
@@ -199,15 +198,7 @@ def test_two_replicas(
     given = dataclasses.replace(context, strategy=None)  # type: ignore[arg-type]
     (tmp_path / "context.pickle").write_bytes(pickle.dumps(given))
     parent.save(tmp_path / "parent.keras")
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == {"replicas": 2}
+    assert json.loads(last_line(RUN, tmp_path)) == {"replicas": 2}
     kernels = np.load(tmp_path / "kernels.npz")
     for name in ("hidden_0/kernel", "hidden_1/kernel"):
         assert float((kernels[name] == 0).mean()) == pytest.approx(0.6, abs=0.001)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.trainer.processes import last_line
 from trainer.compression.context import Context
 
 ROOT = Path(__file__).parents[3]
@@ -60,15 +59,7 @@ def test_two_replicas_hold_the_same_sparse_and_clustered_weights(
     given = dataclasses.replace(context, strategy=None)  # type: ignore[arg-type]
     (tmp_path / "context.pickle").write_bytes(pickle.dumps(given))
     parent.save(tmp_path / "parent.keras")
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == {"replicas": 2}
+    assert json.loads(last_line(RUN, tmp_path)) == {"replicas": 2}
     models = {
         name: tf_keras.models.load_model(tmp_path / f"{name}.keras", compile=False)
         for name in ("pruned", "clustered")

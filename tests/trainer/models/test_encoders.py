@@ -4,8 +4,6 @@ changes nothing."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.trainer.models.signals import CASES, TEXT, TOKENS, Case
+from tests.trainer.processes import last_line
 from tfx_pipeline.errors import ConfigError
 from trainer.config import ModelConfig, TrainConfig
 from trainer.models.build import LabelScale, build
@@ -215,11 +214,7 @@ print(json.dumps(far))
 @pytest.mark.slow
 def test_two_replicas_normalize_as_one_does() -> None:
     """In a process of its own: the CPU is split before TensorFlow uses it."""
-    ran = subprocess.run(
-        [sys.executable, "-c", SAME], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    far = json.loads(ran.stdout.splitlines()[-1])
+    far = json.loads(last_line(SAME))
     assert far["learned"] < 1e-5
     # On one replica TensorFlow's fused kernel keeps the variance of N values as N / (N - 1) of it;
     # N is 16 rows of 16 pixels here.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.trainer.processes import last_line
 from tests.trainer.recommend.choices import (
     FEATURES,
     GROUPS,
@@ -174,15 +173,7 @@ print(json.dumps(found))
 
 @pytest.mark.slow
 def test_two_replicas_see_the_items_of_the_whole_batch(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", REPLICAS, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (one, weights), (two, others) = json.loads(done.stdout.splitlines()[-1])
+    (one, weights), (two, others) = json.loads(last_line(REPLICAS, tmp_path))
     assert (one, two) == (1, 2)
     for first, second in zip(weights, others, strict=True):
         np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)

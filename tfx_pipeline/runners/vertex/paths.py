@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfx_pipeline import own_files
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError
-from transform.config import TextFeature
 
 # Vertex mounts every bucket that the service account may read below it, in every container.
 _MOUNT = "/gcs"
@@ -97,24 +97,8 @@ def _of_the_project(config: PipelineConfig) -> Iterator[tuple[str, str]]:
     for field, function in functions.items():
         if function and ":" in function:
             yield field, function.partition(":")[0]
-    yield from _files(config)
-
-
-def _files(config: PipelineConfig) -> Iterator[tuple[str, str]]:
-    """The files that features, network and training read, and where the config names them."""
-    for name, column in config.features.columns.items():
-        if isinstance(column, TextFeature) and column.vocabulary:
-            yield f"features.columns.{name}.vocabulary", column.vocabulary
-    model, augment = config.model, config.train.augment
-    application = model.image.application
-    files = {
-        "model.text.pretrained.path": model.text.pretrained and model.text.pretrained.path,
-        "model.two_tower.items": model.two_tower and model.two_tower.items,
-        "model.image.application.weights": application and application.weights,
-        "train.augment.text.synonyms": augment and augment.text and augment.text.synonyms,
-    }
-    for field, path in files.items():
-        if path and path not in ("none", "imagenet") and "://" not in path:
+    for field, path in own_files.named(config):
+        if "://" not in path:  # An address is the same everywhere.
             yield field, path
 
 
