@@ -120,7 +120,7 @@ class BeamConfig(Section):
         ge=0,
         le=1000,
         description="Flink cluster: how often parts of a job start again, in all, after an error "
-        "or a lost worker. A worker can take several parts with it.",
+        "or a lost worker. Each task that ran on a lost worker counts: dozens, in a large job.",
     )
     environment: EnvironmentConfig = Field(
         EnvironmentConfig(), description="Where the Python code runs."
