@@ -31,6 +31,7 @@ def test_is_read_as_it_was_written(config: PipelineConfig, tmp_path: Path) -> No
     assert found.config.root == config.root
     assert found.config.source == config.source
     assert found.git_commit == compiled.git_commit
+    assert found.light == compiled.light == set(pipeline.NODES) - {"Source"}
 
 
 def test_the_same_config_gives_the_same_bytes(config: PipelineConfig) -> None:

@@ -56,7 +56,7 @@ def run_node(
             _execute(compiled, node, run_id, runner, skip_exit_code)
             return
         placeholders.install()
-        if not _answered_without_tensorflow(compiled, node, run_id, runner, skip_exit_code):
+        if not _ended_without_tensorflow(compiled, node, run_id, runner, skip_exit_code):
             sys.stdout.flush()
             os.environ[_EXECUTES] = "1"
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -91,18 +91,25 @@ def _check_run_id(run_id: str) -> None:
         )
 
 
-def _answered_without_tensorflow(
+def _ended_without_tensorflow(
     path: Path, node: str, run_id: str, runner: str, skip_exit_code: int
 ) -> bool:
-    """Whether the node needed no executor: it is cached, skipped, complete, or a resolver."""
+    """Whether the node is done: it needed no executor (it is cached, skipped, complete, or a
+    resolver), or has one that does without TensorFlow."""
     from tfx_pipeline.runners import compiled as compiled_lib
     from tfx_pipeline.runners.calm import calm_terminal
 
     compiled = compiled_lib.read(path)
+    log = compiled_lib.log_file(compiled, run_id, node)
     outcome, record = None, None
-    with calm_terminal(compiled_lib.log_file(compiled, run_id, node)) as console:
+    with calm_terminal(log) as console:
         try:
             outcome, record = _cached(compiled, node, run_id, runner)
+            if outcome is None and node in compiled.light:
+                from tfx_pipeline.runners.lone_node import run_lone_node
+
+                _tell_start(console, node, log)
+                outcome, record = run_lone_node(compiled, node, run_id, runner=runner)
         except AssayError:
             raise
         except Exception:  # Whatever stand-ins cannot do, the real packages can.
@@ -110,6 +117,8 @@ def _answered_without_tensorflow(
         if outcome is None or record is None:
             return False
         _tell(console, outcome, record)
+    if outcome.error is not None:
+        raise outcome.error
     _leave(outcome, skip_exit_code)
     return True
 
@@ -132,7 +141,7 @@ def _execute(path: Path, node: str, run_id: str, runner: str, skip_exit_code: in
     compiled = compiled_lib.read(path)
     log = compiled_lib.log_file(compiled, run_id, node)
     with calm_terminal(log) as console:
-        console.print(f"{node} runs; its log is {log}", soft_wrap=True)
+        _tell_start(console, node, log)
         import absl.logging
 
         from tfx_pipeline.runners import workers
@@ -153,6 +162,10 @@ def _execute(path: Path, node: str, run_id: str, runner: str, skip_exit_code: in
     if outcome.error is not None:
         raise outcome.error
     _leave(outcome, skip_exit_code)
+
+
+def _tell_start(console: Console, node: str, log: Path) -> None:
+    console.print(f"{node} runs; its log is {log}", soft_wrap=True)
 
 
 def _teller(console: Console) -> progress.Listener:

@@ -38,11 +38,14 @@ class Compiled:
         ir: TFX's intermediate representation. Its run id is a runtime parameter still.
         config: What it was compiled from.
         git_commit: Of the config's checkout; empty outside of git.
+        light: Ids of the nodes whose components say `needs_tensorflow = False`: a process of their
+            own runs them without importing TensorFlow and Beam, which takes most of its time.
     """
 
     ir: pipeline_pb2.Pipeline
     config: PipelineConfig
     git_commit: str = ""
+    light: frozenset[str] = frozenset()
 
 
 def log_file(compiled: Compiled, run_id: str, node_id: str) -> Path:
@@ -69,8 +72,10 @@ def compile_config(
 
         create = create_pipeline
     config = config.deferring_secrets()
-    ir = compiler.Compiler().compile(create(config))
-    return Compiled(ir, config, provenance.git_commit(config.folder))
+    pipeline = create(config)
+    ir = compiler.Compiler().compile(pipeline)
+    light = frozenset(c.id for c in pipeline.components if not getattr(c, "needs_tensorflow", True))
+    return Compiled(ir, config, provenance.git_commit(config.folder), light)
 
 
 def write(compiled: Compiled, path: Path) -> None:
@@ -97,6 +102,7 @@ def to_json(compiled: Compiled) -> str:
         "folder": str(compiled.config.deployed_folder),
         "source": str(compiled.config.source or ""),
         "config": compiled.config.model_dump(mode="json"),
+        "light": sorted(compiled.light),
         "pipeline": json_format.MessageToDict(compiled.ir, preserving_proto_field_name=True),
     }
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -137,4 +143,4 @@ def _parsed(content: dict[str, Any], path: Path) -> Compiled:
             where=str(path),
             hint="Compile it again with the Assay that runs it.",
         ) from error
-    return Compiled(ir, config, content.get("git_commit", ""))
+    return Compiled(ir, config, content.get("git_commit", ""), frozenset(content.get("light", ())))

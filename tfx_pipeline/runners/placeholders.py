@@ -2,7 +2,8 @@
 
 TFX's launcher works on MLMD and protos alone until an executor runs, but importing it imports them
 all, which takes 8 s. Here stand-ins take the places of those packages. What runs on stand-ins must
-be thrown away afterwards: a process that needs the real packages starts anew (`os.execv`).
+be thrown away afterwards: a process that needs the real packages starts anew (`os.execv`). An
+executor runs on them only where its component says `needs_tensorflow = False`.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ class DataGate(base_component.BaseComponent):  # type: ignore[misc]
     """
 
     SPEC_CLASS = DataGateSpec
+    needs_tensorflow = False  # For `assay run-node`: three small files are read.
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tensorflow_data_validation.utils import anomalies_util
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 from tfx import types
-from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
-from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
@@ -20,6 +17,10 @@ from tfx_pipeline.gates.verdict import Verdict, write_verdict
 
 BLESSED_PROPERTY = "blessed"
 
+# As TFX's components name them. They are read here, and not through TFDV, so that a process of this
+# node's own needs neither it nor TensorFlow (`DataGate.needs_tensorflow`).
+_ANOMALIES_FILE = "SchemaDiff.pb"
+_STATISTICS_FILE = "FeatureStats.pb"
 _NO_BASELINE = 2  # What DistributionValidator's `blessed` says when it had nothing to compare with.
 
 
@@ -75,7 +76,7 @@ def _against_schema(input_dict: dict[str, list[types.Artifact]]) -> list[SplitAn
             split=split,
             anomalies=_read(os.path.join(artifact.uri, f"Split-{split}")),
             schema=schema,
-            statistics=stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0],
+            statistics=_statistics(artifact_utils.get_split_uri([statistics], split)),
         )
         for split in artifact_utils.decode_split_names(artifact.split_names)
     ]
@@ -100,7 +101,20 @@ def _against_distribution(source: str, artifact: types.Artifact) -> list[SplitAn
 
 
 def _read(folder: str) -> anomalies_pb2.Anomalies:
-    path = os.path.join(folder, DEFAULT_FILE_NAME)
-    if not fileio.exists(path):  # TFDV would read an absent file as no anomalies.
+    found = anomalies_pb2.Anomalies()
+    found.ParseFromString(_content(os.path.join(folder, _ANOMALIES_FILE)))
+    return found
+
+
+def _statistics(folder: str) -> statistics_pb2.DatasetFeatureStatistics:
+    found = statistics_pb2.DatasetFeatureStatisticsList()
+    found.ParseFromString(_content(os.path.join(folder, _STATISTICS_FILE)))
+    return found.datasets[0]
+
+
+def _content(path: str) -> bytes:
+    if not fileio.exists(path):  # What is not there must not be taken for no anomalies.
         raise FileNotFoundError(path)
-    return anomalies_util.load_anomalies_binary(path)
+    with fileio.open(path, "rb") as file:
+        content: bytes = file.read()
+    return content

@@ -6,7 +6,7 @@ from tfx.components.pusher import component as stock
 from tfx.dsl.components.base import executor_spec
 
 from tfx_pipeline.components.pusher.driver import Driver
-from tfx_pipeline.components.pusher.executor import Executor
+from tfx_pipeline.components.pusher.executor import Executor, probe_of
 
 
 class Pusher(stock.Pusher):  # type: ignore[misc]
@@ -17,3 +17,8 @@ class Pusher(stock.Pusher):  # type: ignore[misc]
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
     DRIVER_CLASS = Driver
+
+    @property
+    def needs_tensorflow(self) -> bool:
+        """For `assay run-node`: only where the server in production is asked, in its messages."""
+        return probe_of(self.exec_properties) is not None

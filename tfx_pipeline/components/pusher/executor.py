@@ -58,8 +58,7 @@ class Executor(executor.Executor):  # type: ignore[misc]
             # The artifact's copy first: once the model is out, nothing more can fail.
             shutil.copytree(model, pushed.uri, copy_function=shutil.copyfile, dirs_exist_ok=True)
         version = publish(Path(model), base, push_id=exec_properties.get(PUSH_ID_KEY) or pushed.uri)
-        config = exec_properties.get(_KEYS.CUSTOM_CONFIG_KEY)
-        probe = Probe.read(json_utils.loads(config) if config else None)
+        probe = probe_of(exec_properties)
         if probe is not None:
             _ask_or_withdraw(probe, version)
         settle(version)
@@ -89,6 +88,12 @@ def _ask_or_withdraw(probe: Probe, version: Path) -> None:
             where=_where(probe),
             hint=f"{now}. Look at the server's log; when it is mended, `assay run --resume`.",
         ) from error
+
+
+def probe_of(exec_properties: dict[str, Any]) -> Probe | None:
+    """Whom to ask after the push; None where nobody is."""
+    config = exec_properties.get(_KEYS.CUSTOM_CONFIG_KEY)
+    return Probe.read(json_utils.loads(config) if config else None)
 
 
 def _where(probe: Probe) -> str:
