@@ -126,8 +126,11 @@ def test_from_data_to_a_pushed_model_on_machines_that_share_a_bucket(deployed: D
     trainer = record.nodes["Trainer"]
     assert trainer.training is not None
     assert trainer.training.steps == 40
-    # Both replicas trained to the end, and one of them spoke to ML Metadata.
+    # These two need no TensorFlow; a node that went on with it would have said so in its log.
     logs = deployed.bucket / "runs" / "small-1" / "logs"
+    for node in ("DataGate", "Pusher"):
+        assert "without TensorFlow" not in (logs / f"{node}.log").read_text()
+    # Both replicas trained to the end, and one of them spoke to ML Metadata.
     for log in ("Trainer.log", "Trainer.worker-0.log"):
         assert "MultiWorkerMirroredStrategy with cluster_spec" in (logs / log).read_text()
     assert "40 steps, loss" in (logs / "Trainer.worker-0.log").read_text()
