@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,6 +67,8 @@ def bench(
     tls_name: TlsNameOption = "",
 ) -> None:
     """Measure a server: requests/s, latency percentiles, errors, a histogram."""
+    import asyncio
+
     from serving.bench.report import as_dict, show, summarize
     from serving.client.operations import Model
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
@@ -13,7 +12,9 @@ from types import ModuleType
 PUT_OFF = ("tfx.v1.extensions.google_cloud_ai_platform",)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
+    """A `MetaPathFinder`, without the import of `importlib.abc`, which every command would pay."""
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:

@@ -123,14 +123,6 @@ def test_the_runner_follows_from_data_and_memory(data: int, memory: int, said: s
     assert said in found.detail + found.remedy
 
 
-def test_the_size_of_data(tmp_path: Path) -> None:
-    for name in ("a.csv", "b.csv", "c.txt"):
-        (tmp_path / name).write_bytes(b"12345")
-    assert checks.data_size(tmp_path) == 15
-    assert checks.data_size(tmp_path / "a.csv") == 5
-    assert checks.data_size(tmp_path / "*.csv") == 10
-
-
 def problems(**beam: Any) -> dict[str, Problem]:
     config = PipelineConfig.model_validate({**TAXI, "run": {"beam": beam}})
     every = (

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tfx_pipeline.doctor import Machine, checks, run_checks
+from tfx_pipeline.doctor import checks
+from tfx_pipeline.doctor.checks import run_checks
 from tfx_pipeline.doctor.finding import Finding
-from tfx_pipeline.doctor.machine import ImportProbe
+from tfx_pipeline.doctor.machine import ImportProbe, Machine
 
 GB = 1 << 30
 VERSIONS = {"tensorflow": "2.21.0", "tf-keras": "2.21.0", "keras": "3.15.1", "tfx": "1.21.0"}

@@ -9,8 +9,10 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tfx_pipeline.doctor import Finding, Machine, run_checks
+from tfx_pipeline.doctor.checks import run_checks
 from tfx_pipeline.doctor.command import doctor
+from tfx_pipeline.doctor.finding import Finding
+from tfx_pipeline.doctor.machine import Machine
 from tfx_pipeline.doctor.render import render, summary
 from tfx_pipeline.errors import ConfigError
 

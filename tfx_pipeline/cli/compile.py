@@ -38,7 +38,9 @@ def compile_(
 ) -> None:
     """Write the pipeline for Airflow, Vertex AI and Kubeflow, or any runner of commands."""
     from tfx_pipeline.cli import hints
+    from tfx_pipeline.cli.display import show_choice
     from tfx_pipeline.config import load_config
+    from tfx_pipeline.runners.beam.choice import choose
     from tfx_pipeline.runners.calm import calm_terminal
     from tfx_pipeline.runners.compiled import compile_config
 
@@ -48,6 +50,7 @@ def compile_(
         compiled = compile_config(way.check(pipeline))
         written = way.write(compiled, output)
     console = Console(highlight=False)
+    show_choice(console, choose(compiled.config))
     for path in written:
         console.print(f"  {hints.shown(path)}", soft_wrap=True)
     console.print(f"Next: {way.then(compiled, written)}", soft_wrap=True)

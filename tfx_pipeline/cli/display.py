@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from tfx_pipeline.report.record import NodeRecord, RunRecord
+from tfx_pipeline.runners.beam.choice import Choice
 
 _MARKS = {
     "complete": "[green]✓[/]",
@@ -28,6 +29,13 @@ _MARKS = {
 }
 # What this run did not spend time on has no seconds.
 _WITHOUT_SECONDS = {"reused", "not pushed", "skipped", "not run"}
+
+
+def show_choice(console: Console, choice: Choice, *, quiet: bool = False) -> None:
+    """What `run.beam.runner: auto` has decided; `quiet`: a warning only."""
+    if choice.said and (choice.is_warning or not quiet):
+        style = "yellow" if choice.is_warning else "dim"
+        console.print(f"[{style}]{escape(choice.said)}[/]", highlight=False, soft_wrap=True)
 
 
 class RunDisplay:

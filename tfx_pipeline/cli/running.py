@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from tfx_pipeline.cli import hints
-from tfx_pipeline.cli.display import RunDisplay
+from tfx_pipeline.cli.display import RunDisplay, show_choice
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.gates.render import render
 from tfx_pipeline.gates.verdict import Verdict
@@ -18,6 +18,7 @@ from tfx_pipeline.lint import lint
 from tfx_pipeline.report import record as records
 from tfx_pipeline.report.record import RunRecord
 from tfx_pipeline.runners import names
+from tfx_pipeline.runners.beam.choice import choose
 from tfx_pipeline.runners.calm import calm_terminal
 from tfx_pipeline.runners.local.run import RunOptions, go, opened
 
@@ -34,9 +35,11 @@ def run_shown(config: PipelineConfig, options: RunOptions, *, quiet: bool = Fals
         # Importing the user's functions may import TensorFlow.
         with calm_terminal(Path(os.devnull)):
             lint(config)
+        beam = choose(config)
         with opened(config, options) as record:
             log_file = config.root / record.run_id / records.LOG_FILE
             with calm_terminal(log_file) as console, hints.naming(source):
+                show_choice(console, beam, quiet=quiet)
                 try:
                     with RunDisplay(console, record, quiet=quiet) as display:
                         go(config, options, record, display)

@@ -14,7 +14,8 @@ _EMBEDDED = re.compile(r"^(\[local\]|\[auto\]|local(\[.+\])?)$")
 _SPARK = re.compile(r"^(local(\[(\*|\d+)\])?|spark://[^\s/:]+:\d+(,[^\s/:]+:\d+)*)$")
 _FLINK = re.compile(r"^(\[local\]|(https?://)?([^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5})$")
 
-Runner = Literal["local", "flink", "spark", "dataflow"]
+Runner = Literal["local", "flink", "spark", "dataflow", "auto"]
+Engine = Literal["local", "flink", "spark", "dataflow"]
 
 
 class EnvironmentConfig(Section):
@@ -94,7 +95,9 @@ class BeamConfig(Section):
     runner: Runner = Field(
         "local",
         description="`local`: FnApiRunner, in this process. `flink`, `spark`: through Beam's job "
-        "server. `dataflow`: Google Cloud.",
+        "server. `dataflow`: Google Cloud. `auto`: `local` while the data fit into memory, else "
+        "the engine that `master` or `dataflow` names, and it says which; where they name none, "
+        "`local` with a warning, or an error if the data surely do not fit.",
     )
     master: str = Field(
         "",
@@ -138,9 +141,20 @@ class BeamConfig(Section):
     args: list[str] = Field([], description="More Beam pipeline options, as on its command line.")
 
     @property
+    def engine(self) -> Engine | None:
+        """The runner; of `auto`, the one that it may leave this process for (None: none)."""
+        if self.runner != "auto":
+            return self.runner
+        if self.dataflow != DataflowConfig():
+            return "dataflow"
+        if not self.master:
+            return None
+        return "spark" if _SPARK.match(self.master) else "flink"
+
+    @property
     def embedded(self) -> bool:
         """Whether Flink or Spark runs inside the job server, on this machine."""
-        return self.runner in ("flink", "spark") and bool(
+        return self.engine in ("flink", "spark") and bool(
             not self.master or _EMBEDDED.match(self.master)
         )
 
@@ -151,18 +165,19 @@ class BeamConfig(Section):
 
     @model_validator(mode="after")
     def _fits_the_runner(self) -> BeamConfig:
-        if self.runner == "flink" and self.master and not _FLINK.match(self.master):
+        engine = self.engine
+        if engine == "flink" and self.master and not _FLINK.match(self.master):
             raise ValueError(f"master {self.master!r} is no Flink: give `[local]` or host:8081")
-        if self.runner == "spark" and self.master and not _SPARK.match(self.master):
+        if engine == "spark" and self.master and not _SPARK.match(self.master):
             raise ValueError(
                 f"master {self.master!r} is no Spark: give `local[2]` or spark://host:7077"
             )
-        portable = self.runner in ("flink", "spark")
+        portable = engine in ("flink", "spark")
         _only(portable, self, "master", "environment", "job_server", "memory_mb", "parallelism")
-        _only(self.runner == "flink", self, "version", "restarts")
-        _only(self.runner == "dataflow", self, "dataflow", "sdk_image")
-        _only(self.runner != "local", self, "setup_file")
-        if self.runner == "dataflow":
+        _only(engine == "flink", self, "version", "restarts")
+        _only(engine == "dataflow", self, "dataflow", "sdk_image")
+        _only(engine not in ("local", None), self, "setup_file")
+        if engine == "dataflow":
             missing = [
                 name
                 for name in ("project", "region", "temp_location")
@@ -182,4 +197,7 @@ def _only(allowed: bool, config: BeamConfig, *names: str) -> None:
         return
     for name in names:
         if getattr(config, name) != BeamConfig.model_fields[name].default:
-            raise ValueError(f"`{name}` has no meaning with runner: {config.runner}")
+            runner = f"runner: {config.runner}"
+            if config.runner == "auto":
+                runner += f" and {config.engine or 'no `master`'}"
+            raise ValueError(f"`{name}` has no meaning with {runner}")

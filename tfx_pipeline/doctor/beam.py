@@ -17,14 +17,11 @@ from tfx_pipeline.config.beam import BeamConfig
 from tfx_pipeline.doctor.finding import Finding
 from tfx_pipeline.doctor.machine import version_pair
 from tfx_pipeline.runners.beam import hosts, jars, matrix
+from tfx_pipeline.runners.beam.choice import local_memory
 
 _TIMEOUT_S = 10
 _PROBE_TIMEOUT_S = 240
 _GB = 1e9
-# Peak memory of FnApiRunner for each byte of CSV, and what the process needs before it reads any.
-# benchmarks/beam_runners.py measured 1.5 at 136 MB; twice that, for rows that compress less well.
-LOCAL_MEMORY_PER_BYTE = 3.0
-LOCAL_MEMORY_BASE = 1.5e9
 
 
 _OPEN_PORTS = Finding(
@@ -40,7 +37,7 @@ def beam_findings(beam: BeamConfig, root: str = "", probe: bool = False) -> list
     """Everything about `run.beam` that can be seen from this machine.
 
     Args:
-        beam: The section; its runner is flink or spark.
+        beam: The section; its engine is flink or spark.
         root: `run.root`, which the workers write to.
         probe: Also run a job of one row.
     """
@@ -242,7 +239,7 @@ def suggestion(data_bytes: int, memory_free: int) -> Finding:
         data_bytes: Size of the raw files, in bytes.
         memory_free: Free memory, in bytes.
     """
-    needed = LOCAL_MEMORY_BASE + LOCAL_MEMORY_PER_BYTE * data_bytes
+    needed = local_memory(data_bytes)
     seen = f"{data_bytes / _GB:.2g} GB of data, {memory_free / _GB:.1f} GB of memory free"
     asks = f"FnApiRunner would take about {needed / _GB:.2g} GB"
     if needed < 0.7 * memory_free:
@@ -255,15 +252,6 @@ def suggestion(data_bytes: int, memory_free: int) -> Finding:
             "Use runner: flink with master `[local]`, which spills to disk, or a cluster.",
         )
     return Finding("runner", "warn", f"{seen}; {asks}", "Use a cluster: flink, spark, or dataflow.")
-
-
-def data_size(path: Path) -> int:
-    """Bytes of a file, of every file in a folder, or of the files that a pattern names."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.parent.glob(path.name) if file.is_file())
 
 
 def _unreachable(endpoint: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from tfx_pipeline.doctor.finding import Finding, Status
-from tfx_pipeline.doctor.machine import Machine, version_pair
+from tfx_pipeline.doctor.machine import Machine, look, version_pair
 
 Check = Callable[[Machine], Finding]
 CHECKS: list[Check] = []
@@ -255,3 +255,14 @@ def model_server(machine: Machine) -> Finding:
             "Run it by hand to see why, or take it off the PATH to use Assay's own.",
         )
     return Finding("model server", "ok", f"{machine.model_server} ({machine.model_server_version})")
+
+
+def run_checks(machine: Machine | None = None, *, beam: str = "") -> list[Finding]:
+    """Judges a machine by every registered check.
+
+    Args:
+        machine: What to judge; this machine by default, which takes a few seconds to look at.
+        beam: The Beam runner that the user means to use; only for this machine.
+    """
+    seen = machine if machine is not None else look(beam)
+    return [check(seen) for check in CHECKS]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json as json_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from tfx_pipeline.config.beam import DEFAULT_FLINK, BeamConfig
-from tfx_pipeline.config.load import load_config
-from tfx_pipeline.doctor import Finding, run_checks
-from tfx_pipeline.doctor.machine import memory_free
-from tfx_pipeline.doctor.render import render, summary
 from tfx_pipeline.errors import ConfigError, EnvironmentMismatch
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tfx_pipeline.config.beam import BeamConfig
+    from tfx_pipeline.doctor.finding import Finding
 
 BEAM_RUNNERS = ("local", "flink", "spark", "dataflow")
 
@@ -32,8 +32,8 @@ def doctor(
         Path | None, typer.Option(help="Data to suggest a Beam runner for: file, folder, pattern.")
     ] = None,
     flink_version: Annotated[
-        str, typer.Option(help="Flink's minor version; the config's, if there is one.")
-    ] = DEFAULT_FLINK,
+        str, typer.Option(help="Flink's minor version, without --config; left out: 1.20.")
+    ] = "",
     fetch: Annotated[
         bool, typer.Option("--fetch", help="First fetch the job-server jar of --beam.")
     ] = False,
@@ -50,6 +50,10 @@ def doctor(
 
     Ends with exit code 0 when Assay can work here (advice or not), with 7 when a check failed.
     """
+    from rich.console import Console
+
+    from tfx_pipeline.doctor.render import render, summary
+
     if beam is not None and beam.lower() not in BEAM_RUNNERS:
         raise ConfigError(
             f"there is no Beam runner {beam!r}",
@@ -65,6 +69,8 @@ def doctor(
 
     def look() -> list[Finding]:
         from tfx_pipeline.doctor import beam as beam_checks
+        from tfx_pipeline.doctor.checks import run_checks
+        from tfx_pipeline.doctor.machine import memory_free
 
         findings = run_checks(beam=asked)
         if asked in ("flink", "spark"):
@@ -90,13 +96,17 @@ def _asked(
     runner: str, config: Path | None, data: Path | None, flink_version: str
 ) -> tuple[BeamConfig, str, int | None]:
     """The `run.beam` to look at, `run.root`, and the bytes of the data, if either is known."""
-    from tfx_pipeline.doctor.beam import data_size
+    from tfx_pipeline.config.beam import BeamConfig
+    from tfx_pipeline.config.load import load_config
+    from tfx_pipeline.runners.beam.choice import data_size
 
     section, root = BeamConfig(), ""
     files = [data] if data is not None else []
     if config is not None:
         loaded = load_config(config)
         section, root = loaded.run.beam, str(loaded.root)
+        # Of `auto`, what it may leave this process for.
+        section = section.model_copy(update={"runner": section.engine or "local"})
         files = files or [loaded.resolve(path) for path in loaded.data.path]
     if runner in ("flink", "spark") and section.runner != runner:
         version = flink_version if runner == "flink" else ""

@@ -41,7 +41,7 @@ def beam_files_are_there(config: PipelineConfig) -> Iterator[Problem]:
     jar = beam.job_server.jar
     if jar and "://" not in jar and not Path(jar).expanduser().is_file():
         yield Problem("run.beam.job_server.jar", f"no file {jar}")
-    if beam.setup_file and beam.environment.type == "loopback" and beam.runner != "dataflow":
+    if beam.setup_file and beam.environment.type == "loopback" and beam.engine != "dataflow":
         yield Problem(
             "run.beam.setup_file",
             "loopback runs the code as it is installed here, and installs nothing",
@@ -53,7 +53,7 @@ def beam_files_are_there(config: PipelineConfig) -> Iterator[Problem]:
 def beam_version_has_a_job_server(config: PipelineConfig) -> Iterator[Problem]:
     """The installed Beam speaks to some versions of Flink only."""
     beam = config.run.beam
-    if beam.runner != "flink" or beam.job_server.endpoint:
+    if beam.engine != "flink" or beam.job_server.endpoint:
         return
     from tfx_pipeline.runners.beam import matrix  # It imports Beam.
 

@@ -34,6 +34,6 @@ def is_here(host: str) -> bool:
 
 def is_elsewhere(beam: BeamConfig) -> bool:
     """Whether Flink or Spark runs on another machine than the one that submits the jobs."""
-    if beam.runner not in ("flink", "spark") or beam.embedded:
+    if beam.engine not in ("flink", "spark") or beam.embedded:
         return False
     return not is_here(address(beam.master)[0])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 
 from tfx_pipeline.config.beam import BeamConfig
 from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.runners.beam.choice import choose
+
+log = logging.getLogger(__name__)
 
 _RUNNERS = "tfx_pipeline.runners.beam.runner"
 
@@ -15,9 +19,15 @@ def beam_args(config: PipelineConfig) -> list[str]:
     """Beam's pipeline options for every node of a pipeline.
 
     They hold no path of this machine but those that the config names: another one may run the
-    nodes, and finds its job server's jar itself.
+    nodes, and finds its job server's jar itself. `runner: auto` is decided here.
+
+    Raises:
+        ConfigError: As `choose`.
     """
-    beam = config.run.beam
+    choice = choose(config)
+    if choice.said:
+        log.log(logging.WARNING if choice.is_warning else logging.INFO, "%s", choice.said)
+    beam = choice.beam
     return engine_args(beam, str(config.resolve(beam.setup_file)) if beam.setup_file else "")
 
 
@@ -25,7 +35,7 @@ def engine_args(beam: BeamConfig, setup_file: str = "") -> list[str]:
     """Beam's pipeline options of a `run.beam`.
 
     Args:
-        beam: The section.
+        beam: The section; its runner is not `auto`.
         setup_file: Its `setup_file`, absolute.
     """
     made = {"local": _local, "flink": _flink, "spark": _spark, "dataflow": _dataflow}

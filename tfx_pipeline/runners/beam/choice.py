@@ -1,0 +1,136 @@
+"""`run.beam.runner: auto`: who runs the Beam jobs, by the size of the data. Imports no Beam."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfx_pipeline.config.beam import BeamConfig
+from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.doctor.machine import memory_free
+from tfx_pipeline.errors import ConfigError
+
+# Peak memory of FnApiRunner for each byte of CSV, and what the process needs before it reads any.
+# benchmarks/beam_runners.py measured 1.5 at 136 MB; twice that, for rows that compress less well.
+LOCAL_MEMORY_PER_BYTE = 3.0
+LOCAL_MEMORY_BASE = 1.5e9
+# Below this share of the free memory FnApiRunner is taken without a word of warning.
+_COMFORTABLE = 0.7
+# What a byte of a file becomes as CSV, roughly: taxi rows shrink to a fifth in each of these.
+_UNPACKED = dict.fromkeys((".gz", ".bz2", ".zst", ".parquet", ".pq"), 5)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Who runs the Beam jobs.
+
+    Attributes:
+        beam: The section, with a runner that is not `auto`.
+        said: Why, in one line; empty where the config names the runner.
+        is_warning: Whether memory may run out.
+    """
+
+    beam: BeamConfig
+    said: str = ""
+    is_warning: bool = False
+
+
+def choose(config: PipelineConfig) -> Choice:
+    """Who runs the Beam jobs of a pipeline, seen from here and now.
+
+    Raises:
+        ConfigError: `auto`, and the data are not here to be measured, or surely do not fit into
+            memory and no other engine is configured.
+    """
+    beam = config.run.beam
+    if beam.runner != "auto":
+        return Choice(beam)
+    paths = [config.resolve(path) for path in config.data.path]
+    data_bytes = sum(map(data_size, paths))
+    if not data_bytes:
+        there = ", ".join(map(str, paths)) or "what a query gives"
+        raise ConfigError(
+            f"run.beam.runner: auto goes by the size of the data, and {there} cannot be measured "
+            "here",
+            where=config.place("run.beam.runner"),
+            hint="Name the runner: local, flink, spark or dataflow.",
+        )
+    chosen = by_size(beam, data_bytes, memory_free(Path("/sys/fs/cgroup")))
+    if chosen is None:
+        raise ConfigError(
+            f"{shown(data_bytes)} of data are more than this machine's free memory, and auto knows "
+            "of no other engine",
+            where=config.place("run.beam.runner"),
+            hint='Set run.beam.master: "[local]" for Flink on this machine, which spills to disk, '
+            "or a cluster's address (BeamRunner.md). `runner: local` tries all the same.",
+        )
+    return chosen
+
+
+def by_size(beam: BeamConfig, data_bytes: int, memory: int) -> Choice | None:
+    """What `auto` means.
+
+    Args:
+        beam: The section; its runner is `auto`.
+        data_bytes: Size of the data as CSV, in bytes.
+        memory: Free memory, in bytes.
+
+    Returns:
+        FnApiRunner while the data fit, else the engine that the section names. Where it names none,
+        FnApiRunner with a warning, or None if the rows alone are more than the memory: it keeps
+        them there.
+    """
+    needed = local_memory(data_bytes)
+    here = beam.model_copy(update={"runner": "local"})
+    if needed < _COMFORTABLE * memory:
+        why = f"{shown(data_bytes)} of data, about {shown(needed)} of the {shown(memory)} free"
+        return Choice(here, f"Beam runs in this process: {why}")
+    why = f"{shown(data_bytes)} of data may take {shown(needed)} here, and {shown(memory)} are free"
+    if beam.engine is not None:
+        where = beam.dataflow.region if beam.engine == "dataflow" else beam.master
+        there = beam.model_copy(update={"runner": beam.engine})
+        return Choice(there, f"Beam runs on {beam.engine} ({where}): {why}")
+    if data_bytes > memory:
+        return None
+    return Choice(
+        here,
+        f"Beam runs in this process, but {why}. Should it run out: run.beam.master names Flink "
+        '("[local]" spills to disk) or a cluster',
+        is_warning=True,
+    )
+
+
+def local_memory(data_bytes: int) -> float:
+    """Peak memory of a run on FnApiRunner, in bytes, for data of a size as CSV."""
+    return LOCAL_MEMORY_BASE + LOCAL_MEMORY_PER_BYTE * data_bytes
+
+
+def data_size(path: Path) -> int:
+    """Bytes, as CSV, of a file, of every file in a folder, or of the files that a pattern names."""
+    if path.is_dir():
+        return _total(path.rglob("*"))
+    if path.is_file():
+        return _total([path])
+    return _total(map(Path, glob.glob(str(path), recursive=True)))
+
+
+def _total(files: Iterable[Path]) -> int:
+    return sum(
+        file.stat().st_size * _UNPACKED.get(file.suffix.lower(), 1)
+        for file in files
+        if file.is_file()
+    )
+
+
+def shown(size: float) -> str:
+    """Bytes as a person reads them: 1.9 MB, 12 GB."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return (
+                f"{size / factor:.0f} {unit}"
+                if size >= 10 * factor
+                else f"{size / factor:.1f} {unit}"
+            )
+    return f"{size / 1e3:.1f} kB"
