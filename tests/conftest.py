@@ -7,8 +7,11 @@ import gc
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests import scheduling
 
 # Before anything imports TensorFlow. A test that needs another value starts its own process.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -56,10 +59,18 @@ def shared_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs quick tests first, so that a plain mistake shows before the long ones start."""
+    """Puts the files into the order of `tests/scheduling.py`."""
     for item in items:
         if item.get_closest_marker("network") and os.environ.get("ASSAY_TEST_NETWORK") != "1":
             item.add_marker(pytest.mark.skip(reason="needs the network: set ASSAY_TEST_NETWORK=1"))
-    heavy = {item.path for item in items if item.get_closest_marker("slow")}
-    # By file, and stable: xdist hands out whole files, and each keeps its own order.
-    items.sort(key=lambda item: item.path in heavy)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    # By file, and stable: each keeps its own order.
+    items.sort(key=lambda item: scheduling.place(item.path, slow=item.path in slow))
+
+
+@pytest.hookimpl(optionalhook=True)  # Of xdist, where it is installed and `-n` given.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hands out files in that order; another `--dist` than loadfile is left to xdist."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    return scheduling.in_order(config, log)
