@@ -91,6 +91,18 @@ class Project:
         section[name] = value
         (self.folder / "pipeline.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
+    @contextlib.contextmanager
+    def changed(self, fields: dict[str, Any]) -> Iterator[None]:
+        """Has some fields of its config set, as long as the block lasts."""
+        path = self.folder / "pipeline.yaml"
+        before = path.read_text()
+        for field, value in fields.items():
+            self.change(field, value)
+        try:
+            yield
+        finally:
+            path.write_text(before)
+
     def assay(self, *words: str) -> Result:
         """Calls `assay WORDS FOLDER` here."""
         return assay(*words, str(self.folder))

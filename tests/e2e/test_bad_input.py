@@ -221,6 +221,15 @@ def test_fewer_rows_than_a_batch(project: Project) -> None:
 
 # User code, found when its node calls it.
 
+
+@pytest.fixture(scope="module")
+def transformed(few_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose nodes before training are cached."""
+    project = make_project(tmp_path_factory.mktemp("transformed"), few_rows)
+    project.run("--to", "Transform")
+    return project
+
+
 RAISES = """
 import tensorflow as tf
 
@@ -244,12 +253,13 @@ def features(inputs):
     ],
 )
 def test_a_function_that_raises(
-    project: Project, field: str, name: str, said: str, node: str
+    transformed: Project, field: str, name: str, said: str, node: str
 ) -> None:
+    project = transformed
     (project.folder / "mine.py").write_text(RAISES)
-    project.change(field, f"mine.py:{name}")
-    refused(project, NodeFailed.exit_code, f"mine.py:{name} raised", said, "mine.py:")
-    found = states(project.latest)
+    with project.changed({field: f"mine.py:{name}"}):
+        refused(project, NodeFailed.exit_code, f"mine.py:{name} raised", said, "mine.py:")
+        found = states(project.latest)
     assert found[node] == "failed"
     assert found["Pusher"] == "not run"
 
