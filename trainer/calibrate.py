@@ -2,13 +2,15 @@
 
 Temperature scaling divides the logits by one number (Chuan Guo et al., "On Calibration of Modern
 Neural Networks", 2017, https://arxiv.org/abs/1706.04599); Platt scaling also shifts those of a
-binary label (John Platt, 1999), which undoes what class weights do to them. Both are fitted on the
-validation split and folded into the kernel and bias of the head: the exported graph is the same.
+binary label (John Platt, 1999), which undoes what class weights do to them. Each class of a
+multilabel is a binary label, with a scale and shift of its own. All is fitted on the validation
+split and folded into the kernel and bias of the head: the exported graph is the same.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +43,14 @@ class Calibration:
     """What calibration did, on the validation rows.
 
     Attributes:
-        scale: What logits are multiplied by, 1 / temperature.
+        scale: What logits are multiplied by, 1 / temperature; of a multilabel for each class [C].
         shift: What is then added to them.
         log_loss: Before and after.
         ece: Expected calibration error, before and after.
     """
 
-    scale: float
-    shift: float
+    scale: float | Array
+    shift: float | Array
     log_loss: tuple[float, float]
     ece: tuple[float, float]
 
@@ -67,13 +69,13 @@ def check(train: TrainConfig, label: LabelConfig, val_split: Split | bool | None
     how = train.calibrate
     if how == "none":
         return
-    if label.task == "regression":
+    if label.is_value:
         raise ConfigError(
             f"train.calibrate: {how} is for probabilities, and the label is a number",
             where="train.calibrate",
             hint="Drop it.",
         )
-    if how == "platt" and label.task != "binary":
+    if how == "platt" and label.task == "multiclass":
         raise ConfigError(
             f"train.calibrate: platt is for a binary label, and this is {label.task}",
             where="train.calibrate",
@@ -123,24 +125,30 @@ def calibrate(
     head = _head(model, label)
     logits, truth = _validation(model, head, val_split)
     before = [np.array(value) for value in head.get_weights()]
-    scale, shift = fit(logits, truth, shifted=train.calibrate == "platt")
+    shifted = train.calibrate == "platt"
+    scale: float | Array
+    shift: float | Array
+    if truth.ndim == 2:
+        scale, shift = fit_classes(logits, truth, shifted=shifted)
+    else:
+        scale, shift = fit(logits, truth, shifted=shifted)
     kernel, bias = before
     head.set_weights([kernel * scale, bias * scale + shift])
-    was = _probabilities(logits)
+    was = _probabilities(logits, label)
     # As float32 weights have it, not as it was fitted.
-    now = _probabilities(_validation(model, head, val_split)[0])
+    now = _probabilities(_validation(model, head, val_split)[0], label)
     losses = log_loss(was, truth), log_loss(now, truth)
     if not losses[1] < losses[0]:
         head.set_weights(before)
         scale, shift, now, losses = 1.0, 0.0, was, (losses[0], losses[0])
     done = Calibration(scale, shift, losses, (ece(was, truth), ece(now, truth)))
     log.info(
-        "calibrated (%s) on %d validation rows: logits x %.4g%s; log loss %.5f -> %.5f, "
+        "calibrated (%s) on %d validation rows: logits x %s%s; log loss %.5f -> %.5f, "
         "expected calibration error %.4f -> %.4f",
         train.calibrate,
         len(truth),
-        scale,
-        f" {shift:+.4g}" if train.calibrate == "platt" else "",
+        _shown(scale, ".4g"),
+        f" {_shown(shift, '+.4g')}" if shifted else "",
         *done.log_loss,
         *done.ece,
     )
@@ -190,16 +198,41 @@ def fit(logits: Array, truth: npt.NDArray[np.int64], *, shifted: bool) -> tuple[
     return float(parameters[0]), float(parameters[1]) if shifted else 0.0
 
 
+def fit_classes(
+    logits: Array, truth: npt.NDArray[np.int64], *, shifted: bool
+) -> tuple[Array, Array]:
+    """As `fit`, of each class of a multilabel by itself. A class that all rows have, or none, says
+    nothing, and stays as it is.
+
+    Args:
+        logits: [N, C].
+        truth: 0 or 1 [N, C].
+        shifted: Whether to fit shifts, too.
+
+    Returns:
+        Scales [C] and shifts [C].
+    """
+    fitted = [
+        fit(logits[:, [index]], has, shifted=shifted) if has.min() < has.max() else (1.0, 0.0)
+        for index, has in enumerate(truth.T)
+    ]
+    scales, shifts = zip(*fitted, strict=True)
+    return np.array(scales), np.array(shifts)
+
+
 def ece(probabilities: Array, truth: npt.NDArray[np.int64]) -> float:
     """Expected calibration error in 15 bins of equal width, weighted by their rows.
 
     Binary: how far the mean probability of the positive class in a bin is from the share of
-    positives there. Multiclass: the same of the chosen class (Guo et al., equation 3).
+    positives there. Multiclass: the same of the chosen class (Guo et al., equation 3). Multilabel:
+    the mean over the classes.
 
     Args:
         probabilities: [N, 1] or [N, C].
-        truth: Class ids [N].
+        truth: Class ids [N], or 0 and 1 [N, C].
     """
+    if truth.ndim == 2:
+        return _mean_of_classes(ece, probabilities, truth)
     if probabilities.shape[1] == 1:
         said, came_true = probabilities[:, 0], truth == 1
     else:
@@ -210,7 +243,10 @@ def ece(probabilities: Array, truth: npt.NDArray[np.int64]) -> float:
 
 
 def log_loss(probabilities: Array, truth: npt.NDArray[np.int64]) -> float:
-    """Mean cross entropy of probabilities [N, 1] or [N, C], clipped as Keras clips them."""
+    """Mean cross entropy of probabilities [N, 1] or [N, C], clipped as Keras clips them; of a
+    multilabel, whose truth is [N, C], also over the classes."""
+    if truth.ndim == 2:
+        return _mean_of_classes(log_loss, probabilities, truth)
     p = probabilities
     if p.shape[1] == 1:
         p = np.concatenate([1 - p, p], axis=1)
@@ -218,11 +254,26 @@ def log_loss(probabilities: Array, truth: npt.NDArray[np.int64]) -> float:
     return float(-np.log(np.clip(chosen, _EPSILON, 1 - _EPSILON)).mean())
 
 
+def _mean_of_classes(
+    measure: Callable[[Array, npt.NDArray[np.int64]], float],
+    probabilities: Array,
+    truth: npt.NDArray[np.int64],
+) -> float:
+    values = [measure(probabilities[:, [index]], has) for index, has in enumerate(truth.T)]
+    return float(np.mean(values))
+
+
+def _shown(values: float | Array, form: str) -> str:
+    """One number, or the range of those of several classes."""
+    low, high = np.min(values), np.max(values)
+    return f"{low:{form}}" if np.ndim(values) == 0 else f"{low:{form}} to {high:{form}}"
+
+
 def _head(model: tf_keras.Model, label: LabelConfig) -> Any:
     import tf_keras
 
     last = model.layers[-1]
-    wanted = "sigmoid" if label.task == "binary" else "softmax"
+    wanted = "softmax" if label.task == "multiclass" else "sigmoid"
     is_head = (
         isinstance(last, tf_keras.layers.Dense)
         and tf_keras.activations.serialize(last.activation) == wanted
@@ -241,7 +292,7 @@ def _validation(
     model: tf_keras.Model, head: Any, split: Split
 ) -> tuple[Array, npt.NDArray[np.int64]]:
     """The head's logits of the rows, as many as fit, [N, outputs], in float64, and the class ids
-    [N]."""
+    [N], or 0 and 1 [N, C]."""
     import tf_keras
 
     from trainer.input import all_batches
@@ -253,13 +304,17 @@ def _validation(
         given = {name: features[name] for name in model.input_names}
         vectors = np.asarray(below(given, training=False), np.float64)
         logits.append(vectors @ kernel + bias)
-        labels.append(label.numpy().reshape(-1).astype(np.int64))
+        truth = label.numpy().astype(np.int64)
+        labels.append(truth if truth.shape[1] > 1 else truth[:, 0])
         if sum(part.size for part in logits) >= _MOST_LOGITS:
             break
     return np.concatenate(logits), np.concatenate(labels)
 
 
-def _probabilities(logits: Array) -> Array:
+def _probabilities(logits: Array, label: LabelConfig) -> Array:
+    if label.task == "multilabel":
+        of_class: Array = np.exp(-np.logaddexp(0.0, -logits))
+        return of_class
     p = _softmax(_two_sided(logits))
     return p[:, 1:] if logits.shape[1] == 1 else p
 

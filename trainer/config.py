@@ -92,8 +92,8 @@ class TrainConfig(Section):
     )
     loss: Literal["auto", "focal"] = Field(
         "auto",
-        description="`auto`: cross entropy, or squared error for a number. `focal`: rows that are "
-        "answered right count less (arXiv:1708.02002).",
+        description="`auto`: cross entropy, squared error for a number, pinball loss for "
+        "quantiles. `focal`: rows that are answered right count less (arXiv:1708.02002).",
     )
     focal: FocalConfig = Field(FocalConfig(), description="For `loss: focal`.")
     class_weights: ClassWeights = Field(
@@ -107,7 +107,8 @@ class TrainConfig(Section):
     calibrate: Literal["none", "temperature", "platt"] = Field(
         "none",
         description="Fit probabilities to the validation split: scale the logits, or scale and "
-        "shift those of a binary label. It costs nothing when serving.",
+        "shift those of a binary label, or of each class of a multilabel by itself. It costs "
+        "nothing when serving.",
     )
     early_stopping: EarlyStopping | None = Field(
         None, description="Stop early on the validation split; empty: train all steps."

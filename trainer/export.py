@@ -41,9 +41,10 @@ def export(
     """Writes the SavedModel, under another name first, and renames it when it is whole.
 
     `serving_default(examples)` gives `predictions`, float32 [N, 1] (probability of the positive
-    class, or the value of a regression) or [N, C] (multiclass), and `class`, string [N], where
-    the label has classes; with `label.top_k` also `top_ids`, string [N, k], and `top_scores`,
-    float32 [N, k], the most probable first. `transform_features(examples)` gives the transformed
+    class, or the value of a regression), [N, C] (multiclass, multilabel) or [N, Q] (quantiles, the
+    lowest first), and `class`, string [N], where the label has classes; with `label.top_k` also
+    `top_ids`, string [N, k], and `top_scores`, float32 [N, k], the most probable first.
+    `transform_features(examples)` gives the transformed
     features and `label_xf`; TFMA reads the label from it. `assets.extra/assay_signature.json`
     describes the columns of a request.
 
@@ -123,11 +124,17 @@ def labelled_spec(raw_spec: Mapping[str, Any], config: TransformConfig) -> Parse
 def describe(request: Mapping[str, Any], config: TransformConfig) -> dict[str, Any]:
     """The content of `assay_signature.json`: what to send, and what comes back."""
     label = config.label
+    of_task: dict[str, Any] = {}
+    if label.task == "multilabel":
+        of_task = {"separator": label.separator}
+    elif label.task == "quantile":
+        of_task = {"quantiles": list(label.quantiles)}
     return {
         "columns": {name: _KINDS[spec.dtype] for name, spec in sorted(request.items())},
         "label": label.column,
         "task": label.task,
         "classes": list(label.classes),
+        **of_task,
         "outputs": _outputs(label),
         "missing_values": list(config.missing_values),
     }
@@ -139,15 +146,32 @@ def _outputs(label: LabelConfig) -> list[str]:
 
 
 def answer(predictions: tf.Tensor, label: LabelConfig) -> dict[str, tf.Tensor]:
-    """Predictions [N, 1] or [N, C] as the signature's outputs; a binary class is chosen at 0.5."""
+    """The model's predictions [N, outputs] as the signature's outputs.
+
+    A class of a binary or multilabel label is chosen above 0.5; those of a multilabel are joined as
+    the label's column has them, in the order of `classes`. Quantiles are sorted: estimated each by
+    itself they may cross, and sorted their loss is no worse (Chernozhukov, Fernandez-Val and
+    Galichon, "Quantile and Probability Curves Without Crossing", Econometrica 78, 2010).
+    """
+    if label.task == "quantile":
+        return {"predictions": tf.sort(predictions, axis=1)}
     if not label.classes:
         return {"predictions": predictions}
-    if label.task == "binary":
-        chosen = tf.cast(predictions[:, 0] > 0.5, tf.int64)
-    else:
-        chosen = tf.argmax(predictions, axis=1)
     names = tf.constant(label.classes)
-    answered = {"predictions": predictions, "class": tf.gather(names, chosen)}
+    match label.task:
+        case "binary":
+            chosen = tf.gather(names, tf.cast(predictions[:, 0] > 0.5, tf.int64))
+        case "multilabel":
+            places = tf.where(predictions > 0.5)
+            chosen = tf.strings.unsorted_segment_join(
+                tf.gather(names, places[:, 1]),
+                places[:, 0],
+                num_segments=tf.shape(predictions, tf.int64)[0],
+                separator=label.separator,
+            )
+        case _:
+            chosen = tf.gather(names, tf.argmax(predictions, axis=1))
+    answered = {"predictions": predictions, "class": chosen}
     if label.top_k:
         top = tf.math.top_k(predictions, label.top_k)
         answered |= {"top_ids": tf.gather(names, top.indices), "top_scores": top.values}

@@ -23,7 +23,7 @@ from trainer.optimizers.average import Averages, ShowAverages
 from trainer.optimizers.make import make_optimizer
 from trainer.progress import Ended, Resumed, report
 from trainer.regularize.batches import Prepare
-from trainer.regularize.mixup import of_packed
+from trainer.regularize.mixup import is_packed, of_packed
 from trainer.selection import keeps_best
 from trainer.step import install
 from trainer.strategy import latest_common, least_to_keep
@@ -51,23 +51,33 @@ def compile_model(
     optimizer: tf_keras.optimizers.Optimizer | None = None,
 ) -> None:
     """Compiles for the label's task. The loss of a regression is in squared standard deviations
-    of the label, so that one learning rate suits labels of any size; so is a `loss` in its place.
-    With an `optimizer` (of fine-tuning) the step is a plain one, whatever the config asks for.
+    of the label, that of quantiles in standard deviations, so that one learning rate suits labels
+    of any size; so is a `loss` in its place. With an `optimizer` (of fine-tuning) the step is a
+    plain one, whatever the config asks for.
     """
     is_plain = optimizer is not None
     loss = loss or make_loss(train, label, scale.class_weights)
-    if train.mixup is not None and label.task in ("binary", "multiclass") and not is_plain:
+    if train.mixup is not None and is_packed(label) and not is_plain:
         loss = of_packed(loss)
     model.compile(
         optimizer=optimizer or make_optimizer(train, model.trainable_variables),
         loss=loss,
-        loss_weights=[scale.std**-2] if label.task == "regression" else None,
+        loss_weights=_loss_weights(label, scale),
         metrics=list(metrics),
         steps_per_execution=_steps_a_call(train),
         jit_compile=train.jit_compile and not is_plain,
     )
     # Otherwise the first step makes its variables, and is traced twice for it.
     model.optimizer.build(model.trainable_variables)
+
+
+def _loss_weights(label: LabelConfig, scale: LabelScale) -> list[float] | None:
+    match label.task:
+        case "regression":
+            return [scale.std**-2]
+        case "quantile":
+            return [1.0 / scale.std]
+    return None
 
 
 def _steps_a_call(train: TrainConfig) -> int:

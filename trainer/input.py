@@ -31,7 +31,7 @@ class Held:
 
     Attributes:
         features: Model inputs [N, ...] by name.
-        label: [N, 1], int64 class ids or float32.
+        label: [N, 1], int64 class ids or float32; of a multilabel [N, C], int64 of 0 and 1.
     """
 
     features: Mapping[str, np.ndarray]
@@ -156,7 +156,7 @@ def train_batches(
         prepare: From (features, label, the int64 [2] of seed and step) to what is trained on.
 
     Returns:
-        Dataset of (features by name [batch_size, ...], label [batch_size, 1]), or of what
+        Dataset of (features by name [batch_size, ...], label as in `Held`), or of what
         `prepare` makes of them.
 
     Raises:
@@ -195,7 +195,8 @@ def train_batches(
 
 
 def all_batches(split: Split) -> tf.data.Dataset:
-    """Every row once, in file order: (features by name, label [n, 1]), the last batch short."""
+    """Every row once, in file order: (features by name, label as in `Held`), the last batch
+    short."""
     import tensorflow as tf
 
     at_once = _at_once(split.layout, _EVALUATE_ROWS)

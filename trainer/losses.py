@@ -1,4 +1,5 @@
-"""What training minimizes: cross entropy or focal loss, with class weights and smoothed labels.
+"""What training minimizes: cross entropy or focal loss, with class weights and smoothed labels;
+squared error or the pinball loss of a number.
 
 All of it is in the loss, nothing in the input: the batch of a step stays the function of seed and
 step that it is, on any number of replicas.
@@ -35,24 +36,26 @@ def check(train: TrainConfig, label: LabelConfig) -> None:
     """Checks that the loss suits the label.
 
     Raises:
-        ConfigError: A loss of classes for a regression, an `alpha` that has no class to weigh or
-            weighs one that `class_weights` weighs, or a weight of a class that there is not.
+        ConfigError: A loss of classes for a number, an `alpha` that has no class to weigh or weighs
+            one that `class_weights` weighs, or a weight of a class that there is not.
     """
     of_classes = {
         "loss: focal": train.loss == "focal",
         "class_weights": train.class_weights is not None,
         "label_smoothing": train.label_smoothing > 0,
     }
-    if label.task == "regression":
+    if label.is_value:
         for field, given in of_classes.items():
             if given:
                 raise ConfigError(
                     f"train.{field} is for labels with classes, and the label is a number",
                     where="train",
                     hint=f"Drop it, or set data.label.task to binary or multiclass ({label.column} "
-                    "is a regression).",
+                    f"is a {label.task}).",
                 )
         return
+    if label.task == "multilabel":
+        _check_multilabel(train)
     if train.loss == "focal" and train.focal.alpha is not None:
         if label.task != "binary":
             raise ConfigError(
@@ -124,16 +127,21 @@ def make_loss(train: TrainConfig, label: LabelConfig, weights: Sequence[float]) 
 
     Returns:
         Keras's name of the loss where it is a usual one; else a function of the labels (class ids
-        [N, 1]; of a binary label also probabilities) and the predictions [N, outputs] to [N].
+        [N, 1]; of a binary label also probabilities; of a multilabel [N, C], 0 to 1; the value
+        [N, 1]) and the predictions [N, outputs] to [N]. A multilabel's is the mean over its
+        classes, each a binary label of its own.
     """
     if label.task == "regression":
         return "mse"
+    if label.task == "quantile":
+        return pinball(label.quantiles)
     if train.class_weights is None:
         weights = ()
     usual = train.loss == "auto" and not train.label_smoothing and not weights
     if usual:
         return {
             "binary": "binary_crossentropy",
+            "multilabel": "binary_crossentropy",
             "multiclass": "sparse_categorical_crossentropy",
         }[label.task]
     gamma = train.focal.gamma if train.loss == "focal" else 0.0
@@ -158,15 +166,44 @@ def make_loss(train: TrainConfig, label: LabelConfig, weights: Sequence[float]) 
             parts *= tf.pow(tf.maximum(-tf.math.expm1(log_p), _EPSILON), gamma)
         if alpha is not None:
             parts *= tf.constant([1.0 - alpha, alpha], target.dtype)
-        return weight * tf.reduce_sum(parts, axis=-1)
+        of_row = weight * tf.reduce_sum(parts, axis=-1)
+        return tf.reduce_mean(of_row, axis=-1) if label.task == "multilabel" else of_row
+
+    return loss
+
+
+def pinball(quantiles: Sequence[float]) -> Loss:
+    """The loss that the quantiles of a label minimize (Koenker and Bassett, "Regression Quantiles",
+    Econometrica 46, 1978): of every quantile q, q * (y - p) where the label y is above the
+    prediction p, and (1 - q) * (p - y) where it is below.
+
+    Args:
+        quantiles: Q of them, each between 0 and 1.
+
+    Returns:
+        A function of the labels [N, 1] and the predictions [N, Q], in the same unit, to the mean
+        over the quantiles [N], in that unit.
+    """
+
+    def loss(truth: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
+        import tensorflow as tf
+
+        predictions = tf.cast(predictions, tf.float32)
+        above = tf.cast(truth, tf.float32) - predictions
+        q = tf.constant(list(quantiles), tf.float32)
+        return tf.reduce_mean(tf.maximum(q * above, (q - 1.0) * above), axis=-1)
 
     return loss
 
 
 def _targets(truth: tf.Tensor, predictions: tf.Tensor, task: str) -> tf.Tensor:
-    """The probability of each class [N, C] that labels stand for."""
+    """The probability of each class [N, C] that labels stand for; of a multilabel [N, C, 2], of not
+    having a class and of having it."""
     import tensorflow as tf
 
+    if task == "multilabel":
+        has = tf.cast(truth, tf.float32)
+        return tf.stack([1.0 - has, has], axis=-1)
     if task == "binary":
         positive = tf.cast(tf.reshape(truth, [-1, 1]), tf.float32)
         return tf.concat([1.0 - positive, positive], axis=1)
@@ -174,22 +211,45 @@ def _targets(truth: tf.Tensor, predictions: tf.Tensor, task: str) -> tf.Tensor:
 
 
 def _log_probabilities(predictions: tf.Tensor, task: str) -> tf.Tensor:
-    """Log-probability of each class [N, C]; from the logits where Keras has left them on the
-    predictions, as its own losses do, because a probability near 1 has lost its digits."""
+    """Log-probability of each class, shaped as `_targets`; from the logits where Keras has left
+    them on the predictions, as its own losses do, because a probability near 1 has lost its
+    digits."""
     import tensorflow as tf
 
     logits = getattr(predictions, "_keras_logits", None)
-    if task == "binary":
+    if task in ("binary", "multilabel"):
+        join = tf.concat if task == "binary" else tf.stack
         if logits is not None:
             logits = tf.cast(logits, tf.float32)
-            return tf.concat([tf.math.log_sigmoid(-logits), tf.math.log_sigmoid(logits)], axis=1)
+            return join([tf.math.log_sigmoid(-logits), tf.math.log_sigmoid(logits)], axis=-1)
         p = tf.clip_by_value(tf.cast(predictions, tf.float32), _EPSILON, 1.0 - _EPSILON)
-        return tf.concat([tf.math.log1p(-p), tf.math.log(p)], axis=1)
+        return join([tf.math.log1p(-p), tf.math.log(p)], axis=-1)
     if logits is not None:
         return tf.nn.log_softmax(tf.cast(logits, tf.float32))
     p = tf.cast(predictions, tf.float32)
     p /= tf.reduce_sum(p, axis=-1, keepdims=True)
     return tf.math.log(tf.clip_by_value(p, _EPSILON, 1.0))
+
+
+def _check_multilabel(train: TrainConfig) -> None:
+    """A row has several classes, or none: it has no one weight by its class."""
+    if train.class_weights is not None:
+        raise ConfigError(
+            "train.class_weights weighs a row by its one class, and a row of a multilabel label "
+            "has any number of them",
+            where="train.class_weights",
+            hint="Drop it. Every class counts alike in the loss already, and gates.quality can ask "
+            "for macro_auc or macro_f1, which rare classes count in as much; `train.loss: focal` "
+            "turns to the decisions that are wrong.",
+        )
+    if train.loss == "focal" and train.focal.alpha is not None:
+        raise ConfigError(
+            "train.focal.alpha is the weight of one positive class, and a multilabel label has "
+            "many",
+            where="train.focal.alpha",
+            hint="Drop it; focal.gamma alone makes sure answers, of absent classes for the most, "
+            "count less.",
+        )
 
 
 def _check_names(weights: Mapping[str, float], names: Sequence[str]) -> None:

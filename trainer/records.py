@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,14 +37,21 @@ def needed(layout: Sequence[FeatureSpec], spec: Mapping[str, Any]) -> dict[str, 
 def parser(
     layout: Sequence[FeatureSpec], spec: Mapping[str, Any]
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """From serialized rows [n] to model inputs and the label [n, 1] by name."""
+    """From serialized rows [n] to model inputs and the label [n, `label_width`] by name."""
     import tensorflow as tf
+
+    width = label_width(spec)
 
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_example(serialized, dict(spec))
-        return model_inputs(parsed, layout) | {LABEL: tf.reshape(parsed[LABEL], [-1, 1])}
+        return model_inputs(parsed, layout) | {LABEL: tf.reshape(parsed[LABEL], [-1, width])}
 
     return parse
+
+
+def label_width(spec: Mapping[str, Any]) -> int:
+    """Values of a row's label: one, or one for each class of a multilabel."""
+    return math.prod(getattr(spec[LABEL], "shape", None) or [1])
 
 
 def pop_label(parsed: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

@@ -335,11 +335,13 @@ def read_splits(
 
     Raises:
         DataError: There are no training files, or they cannot be read.
-        ConfigError: Early stopping without validation rows.
+        ConfigError: Early stopping without validation rows, or a user's preprocessing_fn makes a
+            label of another width.
     """
     from trainer.input import expand, read
 
     train = config.train
+    _check_label_width(spec, config.transform)
     train_files = expand(train_patterns)
     if not train_files:
         raise DataError(
@@ -364,6 +366,19 @@ def read_splits(
     return train_split, None
 
 
+def _check_label_width(spec: Mapping[str, Any], transform: TransformConfig) -> None:
+    from trainer.records import label_width
+
+    label, found = transform.label, label_width(spec)
+    if found != label.width:
+        raise ConfigError(
+            f"the transformed label has {found} values a row, and a {label.task} label "
+            f"{label.width}",
+            where=f"features.preprocessing_fn {transform.features.preprocessing_fn}",
+            hint="Return `label_xf` as transform.label.features makes it.",
+        )
+
+
 def _made_by(fn_args: FnArgs, train: TrainConfig) -> dict[str, Any]:
     """What the weights follow from: config (also as it is on this number of replicas), the user's
     code (by fingerprint), data."""
@@ -382,12 +397,13 @@ def _is_gates(file: str) -> bool:
 
 
 def label_scale(config: TrainerConfig, split: Split) -> LabelScale:
-    """Mean and deviation of a regression label on the training rows, or weights of the classes."""
+    """Mean and deviation of a label that is a number on the training rows, or weights of the
+    classes."""
     from trainer import losses
     from trainer.models.build import LabelScale
 
     label, weights = config.transform.label, config.train.class_weights
-    if label.task != "regression":
+    if not label.is_value:
         if weights is None:
             return LabelScale()
         counts = losses.class_counts(split, len(losses.class_names(label)))

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 # Of tf_keras.metrics, by `train.best_metric` and the label's task; a loss needs no metric.
 _METRICS = {
-    "val_auc": {"binary": "AUC"},
-    "val_accuracy": {"binary": "BinaryAccuracy", "multiclass": "SparseCategoricalAccuracy"},
+    "val_auc": {"binary": "AUC", "multilabel": "AUC"},
+    "val_accuracy": {
+        "binary": "BinaryAccuracy",
+        "multiclass": "SparseCategoricalAccuracy",
+        "multilabel": "BinaryAccuracy",
+    },
 }
 
 
@@ -52,6 +56,9 @@ def check(train: TrainConfig, label: LabelConfig) -> None:
 def metrics(train: TrainConfig, label: LabelConfig) -> list[tf_keras.metrics.Metric]:
     """What to compile the model with, so that its epochs can be judged by `train.best_metric`.
 
+    Of a multilabel, AUC is the mean of its classes', and accuracy the share of right decisions on
+    them.
+
     Raises:
         ConfigError: As `check`.
     """
@@ -61,7 +68,10 @@ def metrics(train: TrainConfig, label: LabelConfig) -> list[tf_keras.metrics.Met
     import tf_keras
 
     kind = getattr(tf_keras.metrics, _METRICS[train.best_metric][label.task])
-    return [kind(name=train.best_metric.removeprefix("val_"))]
+    of_each = {}
+    if label.task == "multilabel" and train.best_metric == "val_auc":
+        of_each = {"multi_label": True, "num_labels": len(label.classes)}
+    return [kind(name=train.best_metric.removeprefix("val_"), **of_each)]
 
 
 def is_better(train: TrainConfig, value: float, best: float) -> bool:

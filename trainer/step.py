@@ -11,7 +11,7 @@ import tf_keras
 from tfx_pipeline.errors import ConfigError
 from trainer.config import TrainConfig
 from trainer.regularize.adversarial import RowLoss, attack, movable, objective_of
-from trainer.regularize.mixup import of_packed, plain
+from trainer.regularize.mixup import by_row, plain
 
 if TYPE_CHECKING:
     from transform.layout import FeatureSpec
@@ -71,7 +71,7 @@ def check_parts(train: TrainConfig, replicas: int) -> None:
 
 def row_loss(model: tf_keras.Model) -> RowLoss:
     """The loss of each row that a model was compiled with, without its penalties."""
-    return of_packed(model.loss)
+    return by_row(model.loss)
 
 
 def _gradients(model: tf_keras.Model, inputs: Inputs, label: tf.Tensor) -> list[Any]:

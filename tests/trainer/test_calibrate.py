@@ -18,6 +18,7 @@ from transform.config import LabelConfig
 BINARY = LabelConfig(column="y", classes=["no", "yes"])
 CLASSES = LabelConfig(column="y", task="multiclass", classes=["a", "b", "c"])
 NUMBER = LabelConfig(column="y", task="regression")
+QUANTILES = LabelConfig(column="y", task="quantile")
 
 
 def sigmoid(z: Any) -> Any:
@@ -109,6 +110,31 @@ def test_it_is_folded_into_the_head(
     assert "expected calibration error" in caplog.text
 
 
+@pytest.mark.parametrize("how", ["temperature", "platt"])
+def test_each_class_of_a_multilabel_by_itself(how: Any) -> None:
+    import tf_keras
+
+    rng = np.random.default_rng(3)
+    x, kernel = rng.normal(size=(4000, 4)), rng.normal(size=(4, 3))
+    has = (rng.random((4000, 3)) < sigmoid(x @ kernel)).astype(np.int64)
+    has[:, 2] = 0  # Says nothing, and stays as it is.
+    wrong, off = np.array([0.5, 3.0, 1.0], np.float32), np.array([1.0, -1.0, 0.0], np.float32)
+    inputs = tf_keras.Input((4,), name="x_xf")
+    model = tf_keras.Model({"x_xf": inputs}, tf_keras.layers.Dense(3, "sigmoid")(inputs))
+    model.layers[-1].set_weights([kernel * wrong, off])
+    split = Split("val", (), [], {}, 4000, Held({"x_xf": x.astype(np.float32)}, has))
+    label = LabelConfig(column="y", task="multilabel", classes=["a", "b", "c"])
+    done = calibrate(model, TrainConfig(calibrate=how), label, split)
+    assert done is not None
+    assert done.log_loss[1] < done.log_loss[0] - 0.02
+    assert done.ece[1] < done.ece[0]
+    scaled, bias = model.layers[-1].get_weights()
+    np.testing.assert_allclose(scaled[:, 2], kernel[:, 2], rtol=1e-6)
+    if how == "platt":
+        np.testing.assert_allclose(done.scale[:2], [2.0, 1 / 3], rtol=0.2)
+        np.testing.assert_allclose(bias, 0.0, atol=0.15)
+
+
 def test_the_validation_loss_never_gets_worse() -> None:
     model, split, label = overconfident(1, "sigmoid")
     train = TrainConfig(calibrate="platt")
@@ -132,6 +158,7 @@ def test_the_validation_loss_never_gets_worse() -> None:
     [
         (BINARY, "platt", None, "needs a validation split, and there is none"),
         (NUMBER, "temperature", None, "the label is a number"),
+        (QUANTILES, "platt", None, "the label is a number"),
         (CLASSES, "platt", None, "platt is for a binary label"),
     ],
 )

@@ -17,6 +17,8 @@ from transform.config import LabelConfig
 BINARY = LabelConfig(column="y", classes=["no", "yes"])
 CLASSES = LabelConfig(column="y", task="multiclass", classes=["a", "b", "c"])
 NUMBER = LabelConfig(column="y", task="regression")
+SEVERAL = LabelConfig(column="y", task="multilabel", classes=["a", "b", "c"])
+QUANTILES = LabelConfig(column="y", task="quantile")
 GENERATOR = np.random.default_rng(0)
 
 TRUTH = GENERATOR.integers(0, 2, (50, 1))
@@ -61,6 +63,30 @@ def test_the_focal_loss_is_that_of_the_paper() -> None:
     p_t = PS[np.arange(50), TRUTHS[:, 0]]
     got = loss_of(CLASSES, TRUTHS, PS, loss="focal", focal={"gamma": 1.5})
     np.testing.assert_allclose(got, -((1 - p_t) ** 1.5) * np.log(p_t), rtol=1e-3, atol=1e-6)
+
+
+def test_a_multilabel_is_the_mean_of_its_classes() -> None:
+    has = GENERATOR.integers(0, 2, (50, 3))
+    p = GENERATOR.random((50, 3)).astype(np.float32)
+    assert make_loss(TrainConfig(), SEVERAL, ()) == "binary_crossentropy"
+    for settings in ({"loss": "focal", "focal": {"gamma": 1.5}}, {"label_smoothing": 0.2}):
+        alone = [loss_of(BINARY, has[:, [c]], p[:, [c]], **settings) for c in range(3)]
+        got = loss_of(SEVERAL, has, p, **settings)
+        np.testing.assert_allclose(got, np.mean(alone, axis=0), rtol=1e-5)
+
+
+def test_pinball_weighs_misses_by_their_side() -> None:
+    from sklearn.metrics import mean_pinball_loss
+
+    y = GENERATOR.normal(size=(50, 1))
+    estimated = GENERATOR.normal(size=(50, 3)).astype(np.float32)
+    got = loss_of(QUANTILES, y, estimated)
+    assert got.shape == (50,)
+    wanted = [
+        mean_pinball_loss(y[:, 0], estimated[:, place], alpha=q)
+        for place, q in enumerate(QUANTILES.quantiles)
+    ]
+    assert got.mean() == pytest.approx(np.mean(wanted), rel=1e-5)
 
 
 def test_a_row_counts_as_much_as_its_class() -> None:
@@ -117,6 +143,11 @@ def test_balanced_weights_are_those_of_scikit_learn() -> None:
             {"loss": "focal", "focal": {"alpha": 0.3}, "class_weights": "balanced"},
             "both weigh the classes",
         ),
+        (SEVERAL, {"class_weights": "balanced"}, "any number of them"),
+        (SEVERAL, {"class_weights": {"a": 2}}, "Drop it"),
+        (SEVERAL, {"loss": "focal", "focal": {"alpha": 0.3}}, "a multilabel label has many"),
+        (QUANTILES, {"loss": "focal"}, "y is a quantile"),
+        (QUANTILES, {"label_smoothing": 0.1}, "for labels with classes"),
         (BINARY, {"class_weights": {"ye": 2}}, "Did you mean 'yes'?"),
         (BINARY, {"class_weights": {"yes": 0}}, "A weight is above 0"),
     ],

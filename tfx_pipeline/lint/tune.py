@@ -71,16 +71,17 @@ def tune_can_judge(config: PipelineConfig) -> Iterator[Problem]:
             "there is no validation split to judge the trials on",
             "set data.split.val_fraction, for instance to 0.1",
         )
-    task = config.data.label.task
+    label = config.data.label
+    task, known = label.task, metrics_of(label.task, label.quantiles)
     asked = {"tune.objective": [objective_of(tune.objective, task)]}
     asked["tune.budgets.metrics"] = list(tune.budgets.metrics)
     for field, metrics in asked.items():
         for metric in metrics:
-            if metric not in metrics_of(task):
+            if metric not in known:
                 yield Problem(
                     field,
                     f"a {task} label has no metric {metric!r}",
-                    f"choose one of {', '.join(metrics_of(task)) or 'none'}",
+                    f"choose one of {', '.join(known) or 'none'}",
                 )
 
 

@@ -29,7 +29,7 @@ class Context:
         transform: Features and label.
         model: The `model` section, for students.
         train: The `train` section: batch size, seed, strategy.
-        scale: Of a regression label.
+        scale: Of a label that is a number.
         train_split: Rows to fine-tune on.
         val_split: Rows to compare on, if there are any.
         strategy: Models are built and trained in its scope.

@@ -18,11 +18,12 @@ from trainer.compression.candidate import Compressed
 from trainer.compression.config import DistillConfig
 from trainer.compression.context import Context
 from trainer.compression.finetune import finetune
+from trainer.losses import pinball
 from trainer.models.build import build
+from transform.config import LabelConfig
 
 if TYPE_CHECKING:
     from trainer.config import ModelConfig
-    from transform.config import LabelConfig
 
 _SMALLEST_PROBABILITY = 1e-7  # As Keras clips them in its losses.
 
@@ -32,8 +33,8 @@ def distill(parent: tf_keras.Model, config: DistillConfig, context: Context) -> 
     that they do not shape, a `dnn` of those.
 
     Args:
-        parent: The teacher, from model inputs to float32 [N, 1] (a probability, or a value in the
-            label's unit) or [N, C] (multiclass probabilities). It is not changed.
+        parent: The teacher, from model inputs to float32 [N, outputs]: probabilities, or values in
+            the label's unit. It is not changed.
         config: The student's size, and how it is taught.
         context: The `model` section, rows, label, strategy and seed.
 
@@ -81,12 +82,13 @@ def distillation_loss(
     `alpha` times the loss of the true label, and the rest of: for soft targets, the KL divergence
     from the teacher's probabilities to the student's, both softened by the temperature T, times T²
     (so that its gradients stay as large as those of the labels; section 2 of the paper); for hard
-    targets, the cross entropy with the class that the teacher chooses; for a regression, either
-    way, the squared difference to the teacher's value.
+    targets, the cross entropy with the class that the teacher chooses. Of a multilabel it is the
+    mean over the classes, each a binary label of its own. For a regression, either way, the squared
+    difference to the teacher's value, and for quantiles the mean absolute one.
 
     Returns:
-        A function of the label [N, 1] and of the student's outputs beside the teacher's,
-        [N, 2] or [N, 2 * C], to float32 [N].
+        A function of the label [N, width] and of the student's outputs beside the teacher's,
+        [N, 2 * outputs], to float32 [N].
     """
 
     def loss(truth: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
@@ -94,6 +96,11 @@ def distillation_loss(
         if label.task == "regression":
             of_truth = tf.square(student[:, 0] - tf.cast(truth, tf.float32)[:, 0])
             of_teacher = tf.square(student[:, 0] - teacher[:, 0])
+        elif label.task == "quantile":
+            of_truth = pinball(label.quantiles)(truth, student)
+            of_teacher = tf.reduce_mean(tf.abs(student - teacher), axis=1)
+        elif label.task == "multilabel":
+            return _of_each_class(truth, student, teacher, config)
         else:
             student, teacher = _log_probabilities(student), _log_probabilities(teacher)
             of_truth = _cross_entropy(student, tf.cast(truth, tf.int64)[:, 0])
@@ -104,6 +111,17 @@ def distillation_loss(
         return config.alpha * of_truth + (1.0 - config.alpha) * of_teacher
 
     return loss
+
+
+def _of_each_class(
+    truth: tf.Tensor, student: tf.Tensor, teacher: tf.Tensor, config: DistillConfig
+) -> tf.Tensor:
+    """The loss of a multilabel [N]: the mean of its classes' losses, as of binary labels."""
+    classes = student.shape[1]
+    of_binary = distillation_loss(config, LabelConfig(column="class", classes=["0", "1"]))
+    answers = tf.stack([tf.reshape(student, [-1]), tf.reshape(teacher, [-1])], axis=1)
+    losses = of_binary(tf.reshape(truth, [-1, 1]), answers)
+    return tf.reduce_mean(tf.reshape(losses, [-1, classes]), axis=1)
 
 
 def _beside(student: tf_keras.Model, teacher: tf_keras.Model) -> tf_keras.Model:

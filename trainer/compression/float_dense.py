@@ -27,8 +27,8 @@ def float_dense(core: bytes) -> bytes:
 
     Returns:
         One whose last FULLY_CONNECTED reads and gives float32, and so does the one before it if
-        the last has one input only, as the label's unit has; `core` itself where it does not end
-        with FULLY_CONNECTED and DEQUANTIZE.
+        the last takes each input by itself, as the label's unit does; `core` itself where it does
+        not end with FULLY_CONNECTED and DEQUANTIZE.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(core))
     changed = [_rewrite(model, graph) for graph in model.subgraphs]
@@ -66,9 +66,18 @@ def _last_dense(model: Any, graph: Any, output: int) -> list[Any]:
             break
         found.insert(0, op)
         output = op.inputs[0]
-        if graph.tensors[op.inputs[1]].shape[1] > 1:
+        if not _is_unit(model, graph.tensors[op.inputs[1]]):
             break
     return found
+
+
+def _is_unit(model: Any, weights: Any) -> bool:
+    """Whether int8 weights [outputs, inputs] have one input, or are of no output but their own."""
+    outputs, inputs = weights.shape
+    values = np.asarray(model.buffers[weights.buffer].data, np.uint8).reshape(outputs, inputs)
+    return bool(
+        inputs == 1 or (outputs == inputs and not values[~np.eye(inputs, dtype=bool)].any())
+    )
 
 
 def _is_int8_dense(model: Any, graph: Any, op: Any) -> bool:

@@ -13,7 +13,7 @@ from tfx_pipeline.errors import AssayError, ConfigError
 from trainer import precision
 from trainer.compression import keras3
 from trainer.config import ModelConfig, TrainConfig
-from trainer.models.registry import FAMILIES, BuildConfig, BuildModel
+from trainer.models.registry import FAMILIES, Activation, BuildConfig, BuildModel
 from transform.config import LabelConfig
 from transform.layout import FeatureSpec
 from transform.user_code import call, load
@@ -31,7 +31,7 @@ class LabelScale:
     """What the training rows say of the label.
 
     Attributes:
-        mean: Of a regression label, in its own unit.
+        mean: Of a label that is a number, in its own unit.
         std: Its standard deviation.
         class_weights: Weight of a row of each class in the loss; empty: all count alike.
     """
@@ -63,8 +63,8 @@ def build(
             on; None: made-up ones.
 
     Returns:
-        A functional model; its output is float32 [N, 1] or, for multiclass, [N, classes].
-        Regression outputs are in the label's unit.
+        A functional model; its output is float32 [N, label.outputs]. Values and quantiles are in
+        the label's unit.
 
     Raises:
         ConfigError: The builder cannot be imported or does not return such a model, or returns
@@ -81,31 +81,30 @@ def build(
                 built = _from_keras3(built, model.builder, rows)
             check(built, model.builder, features, config)
     built = precision.answering_float32(built)
-    return in_label_unit(built, scale) if label.task == "regression" else built
+    return in_label_unit(built, scale) if label.is_value else built
 
 
 def build_config(model: ModelConfig, train: TrainConfig, label: LabelConfig) -> BuildConfig:
     """The head that the label's task needs, beside the sections that size the network."""
-    match label.task:
-        case "binary":
-            return BuildConfig(model, label.task, 1, "sigmoid", train.l2, train.l1)
-        case "multiclass":
-            return BuildConfig(model, label.task, len(label.classes), "softmax", train.l2, train.l1)
-        case "regression":
-            return BuildConfig(model, label.task, 1, "linear", train.l2, train.l1)
+    activation: Activation = "sigmoid"
+    if label.task == "multiclass":
+        activation = "softmax"
+    elif label.is_value:
+        activation = "linear"
+    return BuildConfig(model, label.task, label.outputs, activation, train.l2, train.l1)
 
 
 def in_label_unit(model: tf_keras.Model, scale: LabelScale) -> tf_keras.Model:
     """Appends the layer that turns standard deviations into the label's unit.
 
-    It is a frozen Dense of one weight, because TF-MOT takes a Dense and rejects Rescaling, Lambda
-    and arithmetic on tensors.
+    It is a frozen Dense whose kernel has the deviation on its diagonal, because TF-MOT takes a
+    Dense and rejects Rescaling, Lambda and arithmetic on tensors.
     """
     import tf_keras
 
     layer = tf_keras.layers.Dense(
-        1,
-        kernel_initializer=tf_keras.initializers.Constant(scale.std),
+        model.output_shape[-1],
+        kernel_initializer=tf_keras.initializers.Identity(scale.std),
         bias_initializer=tf_keras.initializers.Constant(scale.mean),
         trainable=False,
         name=LABEL_UNIT_LAYER,

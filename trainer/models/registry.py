@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainer.config import ModelConfig, TrainConfig
 from trainer.models import attention, dcn, dnn, linear, ranking, residual, two_tower, wide_deep
 from transform.config import LabelConfig
+from transform.label_config import Task
 from transform.layout import FeatureSpec
 
 if TYPE_CHECKING:
     import tf_keras
 
     from trainer.input import Split
+
+Activation = Literal["sigmoid", "softmax", "linear"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,12 @@ class BuildConfig:
     Attributes:
         model: The `model` section of pipeline.yaml.
         task: Kind of label.
-        outputs: Width of the model's one output: 1, or the number of classes for multiclass.
-        activation: Of the output: `sigmoid` (probability of the positive class), `softmax`
-            (probability of each class) or `linear` (the label in standard deviations from its
-            mean; the trainer turns it into the label's own unit).
+        outputs: Width of the model's one output: 1, the number of classes for multiclass and
+            multilabel, that of quantiles for quantile.
+        activation: Of the output: `sigmoid` (probability of the positive class; of a multilabel of
+            each class by itself), `softmax` (probability of each class, 1 together) or `linear`
+            (the label, or a quantile of it, in standard deviations from its mean; the trainer turns
+            it into the label's own unit).
         l2: L2 penalty for dense kernels (0: none).
         l1: L1 penalty for them (0: none).
         folder: Folder that files named in the section start from.
@@ -36,9 +41,9 @@ class BuildConfig:
     """
 
     model: ModelConfig
-    task: Literal["binary", "multiclass", "regression"]
+    task: Task
     outputs: int
-    activation: Literal["sigmoid", "softmax", "linear"]
+    activation: Activation
     l2: float = 0.0
     l1: float = 0.0
     folder: Path = Path()

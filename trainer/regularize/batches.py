@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transform.config import TransformConfig
     from transform.layout import FeatureSpec
 
-# Features by name, labels [N, 1] and a seed, int64 [2], to features and labels.
+# Features by name, labels [N, width] and a seed, int64 [2], to features and labels.
 Prepare = Callable[
     [Mapping[str, tf.Tensor], tf.Tensor, tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]
 ]
@@ -47,7 +47,7 @@ def preparation(
         ConfigError: The synonyms cannot be read.
     """
     from trainer.regularize.cutout import cut_out
-    from trainer.regularize.mixup import mixed
+    from trainer.regularize.mixup import is_packed, mixed
 
     cutout, alpha, augment = train.cutout, train.mixup, train.augment
     if cutout is None and alpha is None and augment is None:
@@ -56,7 +56,7 @@ def preparation(
     if augment is not None:
         tables = synonym_tables(augment, layout, transform.features, tft_output, folder)
         change = augmenter(augment, layout, tables)
-    of_classes = transform.label.task in ("binary", "multiclass")
+    packed = is_packed(transform.label)
 
     def prepare(
         features: Mapping[str, tf.Tensor], label: tf.Tensor, seed: tf.Tensor
@@ -68,7 +68,7 @@ def preparation(
         if cutout is not None:
             made = cut_out(made, for_cut, cutout, layout)
         if alpha is not None:
-            return mixed(made, label, for_mix, alpha, layout, of_classes=of_classes)
+            return mixed(made, label, for_mix, alpha, layout, packed=packed)
         return made, label
 
     return prepare

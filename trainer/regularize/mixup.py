@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from transform.config import LabelConfig
 from transform.layout import FeatureSpec
 
 # Columns of a mixed label of classes: one label, the other one, the share of the first.
@@ -21,7 +22,7 @@ def mixed(
     alpha: float,
     layout: Sequence[FeatureSpec],
     *,
-    of_classes: bool,
+    packed: bool,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     """Mixes every row of a batch with another one, by a share from Beta(alpha, alpha).
 
@@ -31,14 +32,14 @@ def mixed(
 
     Args:
         features: Model inputs [N, ...] by name.
-        label: [N, 1].
+        label: [N, 1], or of a multilabel [N, C].
         seed: int64 [2]; the mixtures follow from it.
         alpha: Of the Beta distribution; small: most rows stay nearly as they are.
         layout: What the features are.
-        of_classes: Whether the label is a class.
+        packed: Whether the label is a class's id, of which there is no mixture: see `is_packed`.
 
     Returns:
-        The features, and float32 labels: [N, 1] mixed values, or for classes [N, 3], which
+        The features, and float32 labels: mixed values, shaped as `label`, or for ids [N, 3], which
         `of_packed` makes a loss for.
     """
     rows = tf.shape(label)[0]
@@ -63,10 +64,23 @@ def mixed(
             made[spec.weights] = tf.concat([part * weights, others], axis=1)
         elif spec.kind in ("dense", "image", "series"):
             made[spec.name] = _mix(features[spec.name], share, partner)
-    if not of_classes:
+    if not packed:
         return made, _mix(tf.cast(label, tf.float32), share, partner)
     label = tf.cast(label, tf.float32)
     return made, tf.concat([label, tf.gather(label, partner), share[:, tf.newaxis]], axis=1)
+
+
+def is_packed(label: LabelConfig) -> bool:
+    """Whether two labels are packed side by side, and their losses mixed; a number, or what a
+    multilabel says of each class, is mixed itself."""
+    return label.task in ("binary", "multiclass")
+
+
+def by_row(loss: Any) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A loss, as `Model.compile` takes it, as a function of labels and predictions to the loss of
+    each row [N]."""
+    found = tf_keras.losses.get(loss)
+    return found.call if isinstance(found, tf_keras.losses.Loss) else found  # type: ignore[no-any-return]
 
 
 def of_packed(loss: Any) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
@@ -81,8 +95,7 @@ def of_packed(loss: Any) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     Returns:
         Labels [N, 3] or [N, 1] and predictions to the loss of each row [N].
     """
-    found = tf_keras.losses.get(loss)
-    per_row = found.call if isinstance(found, tf_keras.losses.Loss) else found
+    per_row = by_row(loss)
 
     def of(truth: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
         if truth.shape[-1] != PACKED:

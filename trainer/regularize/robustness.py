@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.input import Split, all_batches
-from trainer.losses import make_loss
+from trainer.losses import make_loss, pinball
 from trainer.regularize.adversarial import attack, movable, objective_of
-from trainer.regularize.mixup import of_packed
+from trainer.regularize.mixup import by_row
 from trainer.storage import write_errors
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ def report_robustness(
 ) -> dict[str, float | str | int] | None:
     """Attacks validation rows and writes how many are answered right, before and after.
 
-    `robustness.json` holds `accuracy` and `robust_accuracy` (of a regression `rmse` and
-    `robust_rmse`, in the label's unit) with the attack, `epsilon` and `rows`; the log has them too.
+    `robustness.json` holds `accuracy` and `robust_accuracy` (of a multilabel the share of right
+    decisions on its classes; of a regression `rmse` and `robust_rmse`, of quantiles `pinball_loss`
+    and `robust_pinball_loss`, in the label's unit) with the attack, `epsilon` and `rows`; the log
+    has them too.
 
     Args:
         model: As it is exported.
@@ -66,7 +68,7 @@ def report_robustness(
         log.warning("there are no validation rows to attack, and so no %s", ROBUSTNESS_FILE)
         return None
     # That of training: a family with one of its own has, outside of training, the label's.
-    loss = of_packed(make_loss(train, label, scale.class_weights))
+    loss = by_row(make_loss(train, label, scale.class_weights))
     moved = movable(layout, model.input_names, config)
     objective = objective_of(model, loss)
 
@@ -83,14 +85,13 @@ def report_robustness(
         inputs = {name: features[name] for name in model.input_names}
         both = answers(inputs, truth, tf.constant([train.seed, rows], tf.int64))
         for scores, answer in zip(right, both, strict=True):
-            scores.append(_score(np.asarray(answer), truth.numpy(), label.task))
+            scores.append(_score(np.asarray(answer), truth.numpy(), label))
         rows += len(truth)
         if rows >= _MOST_ROWS:
             break
-    is_number = label.task == "regression"
-    name = "rmse" if is_number else "accuracy"
+    name = {"regression": "rmse", "quantile": "pinball_loss"}.get(label.task, "accuracy")
     clean, robust = (float(np.concatenate(scores).mean()) for scores in right)
-    if is_number:
+    if label.task == "regression":
         clean, robust = clean**0.5, robust**0.5
     found: dict[str, float | str | int] = {
         "attack": config.attack,
@@ -109,9 +110,15 @@ def report_robustness(
     return found
 
 
-def _score(answer: np.ndarray, label: np.ndarray, task: str) -> np.ndarray:
-    """Of each row: whether the class is right, or the square of the error."""
-    if task == "regression":
-        return (answer[:, 0].astype(np.float64) - label[:, 0]) ** 2
-    chosen = answer.argmax(axis=1) if task == "multiclass" else answer[:, 0] > 0.5
-    return (chosen == label[:, 0]).astype(np.float64)
+def _score(answer: np.ndarray, truth: np.ndarray, label: LabelConfig) -> np.ndarray:
+    """Of each row: whether the class is right, or which share of a multilabel's are; the square of
+    the error, or the loss of its quantiles."""
+    match label.task:
+        case "regression":
+            return (answer[:, 0].astype(np.float64) - truth[:, 0]) ** 2
+        case "quantile":
+            return np.asarray(pinball(label.quantiles)(truth, np.sort(answer, axis=1)))
+        case "multiclass":
+            return (answer.argmax(axis=1) == truth[:, 0]).astype(np.float64)
+    right: np.ndarray = ((answer > 0.5) == truth).mean(axis=1)
+    return right

@@ -128,7 +128,7 @@ class TuneConfig(Section):
     )
     objective: Literal[("auto", *METRICS)] = Field(  # type: ignore[valid-type]
         "auto",
-        description="Metric of the validation split to make best. `auto`: log_loss, or mse for "
+        description="Metric of the validation split to make best. `auto`: log_loss; mse for "
         "regression.",
     )
     budgets: Budgets = Field(Budgets(), description="What a trial may cost.")

@@ -6,6 +6,7 @@ find that none is best.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -26,43 +27,66 @@ _CLASSES = ("binary", "multiclass")
 METRICS: dict[str, Metric] = {
     "auc": Metric(True, ("binary",), True),
     "accuracy": Metric(True, _CLASSES, True),
-    "log_loss": Metric(False, _CLASSES, False),
+    "log_loss": Metric(False, (*_CLASSES, "multilabel"), False),
+    "macro_auc": Metric(True, ("multilabel",), True),
+    "macro_f1": Metric(True, ("multilabel",), True),
+    "micro_f1": Metric(True, ("multilabel",), True),
+    "subset_accuracy": Metric(True, ("multilabel",), True),
+    "hamming_loss": Metric(False, ("multilabel",), True),
+    "pinball_loss": Metric(False, ("quantile",), False),
+    "quantile_error": Metric(False, ("quantile",), True),
+    "interval_coverage_error": Metric(False, ("quantile",), True),
     "mse": Metric(False, ("regression",), False),
     "rmse": Metric(False, ("regression",), False),
-    "mae": Metric(False, ("regression",), False),
+    "mae": Metric(False, ("regression", "quantile"), False),
     "r2": Metric(True, ("regression",), False),
 }
 
 _EPSILON = 1e-7  # tf_keras.backend.epsilon(): log loss agrees with the trainer's.
 
 
-def metrics_of(task: str) -> tuple[str, ...]:
-    """Names of a task's metrics."""
-    return tuple(name for name, metric in METRICS.items() if task in metric.tasks)
+def metrics_of(task: str, quantiles: Sequence[float] = ()) -> tuple[str, ...]:
+    """Names of a task's metrics. A single quantile has no interval to cover."""
+    named = tuple(name for name, metric in METRICS.items() if task in metric.tasks)
+    if len(quantiles) == 1:
+        return tuple(name for name in named if name != "interval_coverage_error")
+    return named
 
 
 def objective_of(objective: str, task: str) -> str:
     """The metric that `tune.objective` means."""
     if objective != "auto":
         return objective
-    return "mse" if task == "regression" else "log_loss"
+    return {"regression": "mse", "quantile": "pinball_loss"}.get(task, "log_loss")
 
 
-def measure(task: str, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> dict[str, float]:
+def measure(
+    task: str,
+    labels: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    quantiles: Sequence[float] = (),
+) -> dict[str, float]:
     """Every metric of a task; NaN where the rows cannot tell it.
 
     Args:
-        task: `binary`, `multiclass` or `regression`.
-        labels: [N, 1]: 0 or 1, the class's id, the value.
-        predictions: [N, 1] probability or value, or [N, classes] probabilities.
+        task: The label's.
+        labels: [N, 1]: 0 or 1, the class's id, the value; of a multilabel 0 or 1 [N, C].
+        predictions: [N, 1] probability or value, [N, C] probabilities, or [N, Q] quantiles, which
+            are sorted first, as they are answered.
+        quantiles: Those of the label, if it has any.
     """
     import numpy as np
 
-    label = np.asarray(labels, np.float64).reshape(-1)
-    predicted = np.asarray(predictions, np.float64).reshape(len(label), -1)
+    given = np.asarray(labels, np.float64)
+    predicted = np.asarray(predictions, np.float64).reshape(len(given), -1)
     if not np.isfinite(predicted).all():
-        return dict.fromkeys(metrics_of(task), float("nan"))
+        return dict.fromkeys(metrics_of(task, quantiles), float("nan"))
+    if task == "multilabel":
+        return _multilabel(given == 1, predicted)
+    label = given.reshape(-1)
     match task:
+        case "quantile":
+            return _quantile(label, np.sort(predicted, axis=1), np.asarray(quantiles))
         case "binary":
             return _binary(label, predicted[:, 0])
         case "multiclass":
@@ -106,6 +130,56 @@ def _multiclass(label: npt.NDArray[np.int64], p: npt.NDArray[np.float64]) -> dic
         "accuracy": float(np.mean(p.argmax(axis=1) == label)),
         "log_loss": float(-np.log(own).mean()),
     }
+
+
+def _multilabel(has: npt.NDArray[np.bool_], p: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Decisions are at 0.5; macro is the mean over classes, micro over decisions. Classes that all
+    rows have, or none, are left out of the macro AUC, and of the macro F1 those that are neither
+    there nor said."""
+    import numpy as np
+
+    said = p > 0.5
+    right, positives = (said & has).sum(axis=0), said.sum(axis=0) + has.sum(axis=0)
+    clipped = np.clip(p, _EPSILON, 1 - _EPSILON)
+    areas = [_auc(*column) for column in zip(has.T, p.T, strict=True)]
+    f1 = [2 * hits / of if of else float("nan") for hits, of in zip(right, positives, strict=True)]
+    return {
+        "log_loss": float(-np.where(has, np.log(clipped), np.log1p(-clipped)).mean()),
+        "macro_auc": _mean_of_known(areas),
+        "macro_f1": _mean_of_known(f1),
+        "micro_f1": float(2 * right.sum() / positives.sum()) if positives.any() else float("nan"),
+        "subset_accuracy": float((said == has).all(axis=1).mean()),
+        "hamming_loss": float((said != has).mean()),
+    }
+
+
+def _mean_of_known(values: Sequence[float]) -> float:
+    known = [value for value in values if value == value]  # NaN is no equal of its own.
+    return float(sum(known) / len(known)) if known else float("nan")
+
+
+def _quantile(
+    label: npt.NDArray[np.float64],
+    estimated: npt.NDArray[np.float64],
+    quantiles: npt.NDArray[np.float64],
+) -> dict[str, float]:
+    """The mean pinball loss; how far the shares of labels at or below an estimate, and between the
+    outermost two, are from what they should be; and the error of the one nearest the median."""
+    import numpy as np
+
+    above = label[:, np.newaxis] - estimated
+    shares = (above <= 0).mean(axis=0)
+    median = int(np.abs(quantiles - 0.5).round(9).argmin())
+    found = {
+        "pinball_loss": float(np.maximum(quantiles * above, (quantiles - 1) * above).mean()),
+        "quantile_error": float(np.abs(shares - quantiles).max()),
+        "mae": float(np.abs(above[:, median]).mean()),
+    }
+    if len(quantiles) > 1:
+        inside = (above[:, 0] >= 0) & (above[:, -1] <= 0)
+        nominal = quantiles[-1] - quantiles[0]
+        found["interval_coverage_error"] = float(abs(inside.mean() - nominal))
+    return found
 
 
 def _regression(label: npt.NDArray[np.float64], value: npt.NDArray[np.float64]) -> dict[str, float]:

@@ -66,14 +66,15 @@ def make_tuner(
     for problem in problems(tune.space, config.model, config.train):
         where = f"tune.space.{problem.path}"
         raise ConfigError(problem.what, where=where, hint=problem.hint)
-    task = config.transform.label.task
+    label = config.transform.label
+    task, known = label.task, metrics_of(label.task, label.quantiles)
     objective = Objective(objective_of(tune.objective, task), tune.budgets)
     for metric in (objective.metric, *tune.budgets.metrics):
-        if metric not in metrics_of(task):
+        if metric not in known:
             raise ConfigError(
                 f"a {task} label has no metric {metric!r}",
                 where="tune.objective" if metric == objective.metric else "tune.budgets.metrics",
-                hint=f"Choose one of {', '.join(metrics_of(task)) or 'none'}.",
+                hint=f"Choose one of {', '.join(known) or 'none'}.",
             )
 
     from trainer import strategy

@@ -119,7 +119,7 @@ class Rows:
     Attributes:
         data: The splits, as the Trainer loads them.
         val: The validation split.
-        val_label: Its label, [N, 1].
+        val_label: Its label, [N, width].
         held: Its features in batches, where they fit in memory.
     """
 
@@ -263,10 +263,10 @@ class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, rows: Rows, setting: Setting, rounds: int, judge: Judge) -> None:
         super().__init__()
         self._rows, self._rounds, self._judge = rows, rounds, judge
-        self._task = setting.config.transform.label.task
+        self._label = setting.config.transform.label
         self.a_round = self.all_steps = 0
         self.averaged = False
-        self.metric = objective_of(setting.tune.objective, self._task)
+        self.metric = objective_of(setting.tune.objective, self._label.task)
         self.history: list[float] = []
         self.measured: dict[str, float] | None = None
         self.steps = 0
@@ -301,7 +301,8 @@ class _Watch(tf_keras.callbacks.Callback):  # type: ignore[misc]
             self._call({name: batch[name] for name in names}) for batch in self._rows.batches()
         ]
         predictions = np.concatenate([answer.numpy() for answer in answers])
-        return measure(self._task, self._rows.val_label, predictions)
+        label = self._label
+        return measure(label.task, self._rows.val_label, predictions, label.quantiles)
 
 
 def latency_us(model: tf_keras.Model, split: Split) -> float:

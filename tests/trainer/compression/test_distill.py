@@ -22,6 +22,8 @@ from transform.config import LabelConfig, TransformConfig
 BINARY = LabelConfig(column="y", classes=["no", "yes"])
 THREE = LabelConfig(column="y", task="multiclass", classes=["a", "b", "c"])
 NUMBER = LabelConfig(column="y", task="regression")
+SEVERAL = LabelConfig(column="y", task="multilabel", classes=["a", "b", "c"])
+RANGE = LabelConfig(column="y", task="quantile")
 STEPS = 200
 
 
@@ -75,13 +77,19 @@ def test_the_same_seed_gives_the_same_student(parent: Any, context: Context) -> 
     assert not all(np.array_equal(a, b) for a, b in zip(one, three, strict=True))
 
 
-@pytest.mark.parametrize("label", [THREE, NUMBER], ids=["multiclass", "regression"])
+LABELS = [THREE, NUMBER, SEVERAL, RANGE]
+
+
+@pytest.mark.parametrize("label", LABELS, ids=[label.task for label in LABELS])
 def test_students_of_other_tasks(parent: Any, context: Context, label: LabelConfig) -> None:
     held = context.train_split.held
     assert held is not None
     score = held.features["n0_xf"] - held.features["n1_xf"]
-    values = np.digitize(score, [-1, 1]) if label is THREE else 5000 + 800 * score
-    scale = LabelScale(5000.0, 800.0) if label is NUMBER else LabelScale()
+    values = {
+        "multiclass": np.digitize(score, [-1, 1]),
+        "multilabel": np.hstack([score > 0, held.features["n2_xf"] > 0, score < -1]).astype(int),
+    }.get(label.task, 5000 + 800 * score)
+    scale = LabelScale(5000.0, 800.0) if label.is_value else LabelScale()
     context = dataclasses.replace(with_label(context, label, values), scale=scale)
     teacher = build(context.layout, context.model, context.train, label, scale, context.folder)
     config = DistillConfig(hidden_units=[12], alpha=1.0, steps=STEPS, learning_rate=1e-2)
@@ -90,9 +98,15 @@ def test_students_of_other_tasks(parent: Any, context: Context, label: LabelConf
     if label is THREE:
         assert (answers.argmax(axis=1) == values[:, 0]).mean() > 0.85
         return
-    assert np.corrcoef(answers[:, 0], values[:, 0])[0, 1] > 0.95
     copy = distill(learned, config.model_copy(update={"hidden_units": [6], "alpha": 0.0}), context)
-    assert np.corrcoef(np.asarray(copy.model(held.features))[:, 0], answers[:, 0])[0, 1] > 0.95
+    copied = np.asarray(copy.model(held.features))
+    if label is SEVERAL:
+        assert ((answers > 0.5) == values).mean() > 0.9
+        assert ((copied > 0.5) == (answers > 0.5)).mean() > 0.85
+        return
+    for place in range(label.outputs):
+        assert np.corrcoef(answers[:, place], values[:, 0])[0, 1] > 0.95
+        assert np.corrcoef(copied[:, place], answers[:, place])[0, 1] > 0.95
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -121,6 +135,22 @@ def test_the_loss_is_the_papers(temperature: float) -> None:
         distillation_loss(config, THREE)(truth, both),
         rtol=1e-4,
     )
+
+
+def test_the_loss_of_a_multilabel_is_the_mean_of_its_classes() -> None:
+    rng = np.random.default_rng(4)
+    student, teacher = rng.uniform(0.05, 0.95, (2, 6, 3)).astype(np.float32)
+    truth = rng.integers(0, 2, (6, 3))
+    for targets in ("soft", "hard"):
+        config = DistillConfig(targets=targets, temperature=3.0, alpha=0.4)
+        alone = [
+            distillation_loss(config, BINARY)(
+                truth[:, [place]], np.stack([student[:, place], teacher[:, place]], axis=1)
+            )
+            for place in range(3)
+        ]
+        got = distillation_loss(config, SEVERAL)(truth, np.hstack([student, teacher]))
+        np.testing.assert_allclose(got, np.mean(alone, axis=0), rtol=1e-5)
 
 
 def test_a_loss_has_no_nan_where_the_teacher_is_certain() -> None:

@@ -52,8 +52,8 @@ def _regression(scale: LabelScale | None, outputs: int = 1) -> Any:
 
 @pytest.mark.parametrize(
     ("scale", "outputs", "floats"),
-    [(LabelScale(2e5, 1e5), 1, 2), (None, 1, 1), (None, 3, 1)],
-    ids=["label_unit", "head", "three"],
+    [(LabelScale(2e5, 1e5), 1, 2), (LabelScale(2e5, 1e5), 3, 2), (None, 1, 1), (None, 3, 1)],
+    ids=["label_unit", "quantiles", "head", "three"],
 )
 def test_answers_are_float(
     scale: LabelScale | None, outputs: int, floats: int, given: Context, rows: Rows

@@ -13,7 +13,7 @@ from tests.trainer.rows import LAYOUT, split
 from trainer.input import all_batches, train_batches
 from trainer.regularize.config import CutoutConfig
 from trainer.regularize.cutout import cut_out
-from trainer.regularize.mixup import mixed, of_packed
+from trainer.regularize.mixup import by_row, mixed, of_packed
 from transform.layout import FeatureSpec
 
 SEED = tf.constant([17, 3], tf.int64)
@@ -27,7 +27,7 @@ def batch(task: str) -> tuple[dict[str, Any], Any]:
 
 def test_mixup_of_values_is_linear_in_rows_and_labels() -> None:
     features, label = batch("regression")
-    made, mixed_label = mixed(features, label, SEED, 0.4, LAYOUT, of_classes=False)
+    made, mixed_label = mixed(features, label, SEED, 0.4, LAYOUT, packed=False)
     # The share and the partner of each row, found from one feature, explain all the others.
     size, other = features["size_xf"].numpy()[:, 0], made["size_xf"].numpy()[:, 0]
     speed, truth = features["speed_xf"].numpy()[:, 0], label.numpy()[:, 0]
@@ -51,9 +51,22 @@ def test_mixup_of_values_is_linear_in_rows_and_labels() -> None:
     assert made["review_ids_xf"].shape == (64, 4)
 
 
+def test_a_multilabel_is_mixed_by_class() -> None:
+    """Also one of three classes, which is as wide as a packed label."""
+    label = tf.constant(np.random.default_rng(0).integers(0, 2, (64, 3)))
+    spec = FeatureSpec("x_xf", "dense", 3, (3,))
+    given = {"x_xf": tf.cast(label, tf.float32)}
+    made, soft = mixed(given, label, SEED, 0.4, [spec], packed=False)
+    np.testing.assert_allclose(soft, made["x_xf"])  # Of the same shares and partners.
+    assert 0 < np.mean((soft > 0) & (soft < 1)) < 1
+    entropy = -(soft * np.log(0.3) + (1 - soft) * np.log(0.7)).numpy().mean(axis=1)
+    got = by_row("binary_crossentropy")(soft, tf.fill([64, 3], 0.3))
+    np.testing.assert_allclose(got, entropy, rtol=1e-5)
+
+
 def test_shares_are_betas_larger_half() -> None:
     label = tf.zeros([4000, 1], tf.int64)
-    _, packed = mixed({}, label, SEED, 0.3, [], of_classes=True)
+    _, packed = mixed({}, label, SEED, 0.3, [], packed=True)
     drawn = np.random.default_rng(0).beta(0.3, 0.3, 100_000)
     wanted = np.maximum(drawn, 1 - drawn)
     share = packed.numpy()[:, 2]
@@ -109,7 +122,7 @@ def test_batches_follow_from_seed_and_step_and_validation_stays(first: int) -> N
     data = split("binary", 64)
 
     def prepare(features: Any, label: Any, seed: Any) -> Any:
-        made, _ = mixed(features, label, seed, 0.3, LAYOUT, of_classes=True)
+        made, _ = mixed(features, label, seed, 0.3, LAYOUT, packed=True)
         return made, seed
 
     def sizes(start: int, count: int) -> list[tuple[list[int], np.ndarray]]:
