@@ -47,7 +47,7 @@ def config() -> Config:
 
     def make(task: str = "binary", **quality: Any) -> PipelineConfig:
         label: dict[str, Any] = {"column": f"y_{task}", "task": task}
-        if task != "regression":
+        if task not in ("regression", "quantile"):
             label["classes"] = ["a", "b", "c"][: 2 if task == "binary" else 3]
         return PipelineConfig.model_validate(
             {
@@ -83,6 +83,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     return Small(root, root / "examples", root / "empty", schema)
 
 
+# Of a normal distribution, the quantiles 0.1, 0.5 and 0.9.
+NORMAL_DECILES = np.array([-1.2816, 0.0, 1.2816], np.float32)
 SCHEMA = """
 feature { name: "x" type: FLOAT presence { min_fraction: 1 min_count: 1 }
           shape { dim { size: 1 } } }
@@ -92,7 +94,10 @@ feature { name: "y_binary" type: BYTES presence { min_fraction: 1 min_count: 1 }
           shape { dim { size: 1 } } }
 feature { name: "y_multiclass" type: BYTES presence { min_fraction: 1 min_count: 1 }
           shape { dim { size: 1 } } }
+feature { name: "y_multilabel" type: BYTES }
 feature { name: "y_regression" type: FLOAT presence { min_fraction: 1 min_count: 1 }
+          shape { dim { size: 1 } } }
+feature { name: "y_quantile" type: FLOAT presence { min_fraction: 1 min_count: 1 }
           shape { dim { size: 1 } } }
 string_domain { name: "group" value: "big" value: "tiny" }
 """
@@ -115,16 +120,24 @@ def _rows(seed: int, count: int) -> list[bytes]:
             "y_binary": _text(binary),
             "y_multiclass": _text(multiclass),
             "y_regression": tf.train.Feature(float_list=tf.train.FloatList(value=[noisy])),
+            "y_quantile": tf.train.Feature(float_list=tf.train.FloatList(value=[noisy])),
         }
+        several = [name for name, above in ((b"a", -0.5), (b"b", 0.5)) if noisy > above]
+        if several:  # The others have none, and no cell.
+            values["y_multilabel"] = _texts(several)
         example = tf.train.Example(features=tf.train.Features(feature=values))
         rows.append(example.SerializeToString())
     return rows
 
 
 def _text(value: bytes) -> Any:
+    return _texts([value])
+
+
+def _texts(values: list[bytes]) -> Any:
     import tensorflow as tf
 
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
 
 def _save_model(folder: Path, task: str, quality: str) -> None:
@@ -132,10 +145,13 @@ def _save_model(folder: Path, task: str, quality: str) -> None:
     import tensorflow as tf
 
     slope = {"good": 1.0, "bad": -1.0, "nan": float("nan")}[quality]
+    is_value = task in ("regression", "quantile")
     spec = {
         "x": tf.io.FixedLenFeature([1], tf.float32),
-        f"y_{task}": tf.io.FixedLenFeature([1], tf.float32 if task == "regression" else tf.string),
+        f"y_{task}": tf.io.FixedLenFeature([1], tf.float32 if is_value else tf.string),
     }
+    if task == "multilabel":
+        spec["y_multilabel"] = tf.io.VarLenFeature(tf.string)
 
     class Model(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -147,6 +163,10 @@ def _save_model(folder: Path, task: str, quality: str) -> None:
             x = self.slope * tf.io.parse_example(examples, {"x": spec["x"]})["x"]
             if task == "regression":
                 return {"predictions": x}
+            if task == "quantile":
+                return {"predictions": x + 0.5 * NORMAL_DECILES}
+            if task == "multilabel":
+                return {"predictions": tf.sigmoid(3 * (x - [-0.5, 0.5, 9.0]))}
             if task == "binary":
                 return {"predictions": tf.sigmoid(3 * x), "class": tf.where(x[:, 0] > 0, "b", "a")}
             logits = 3 * tf.concat([-0.5 - x, tf.zeros_like(x), x - 0.5], axis=1)
@@ -157,7 +177,11 @@ def _save_model(folder: Path, task: str, quality: str) -> None:
         def transform_features(self, examples: Any) -> Any:
             parsed = tf.io.parse_example(examples, spec)
             label = parsed[f"y_{task}"]
-            if task != "regression":
+            if task == "multilabel":
+                found = tf.sparse.to_dense(label, default_value="")[:, :, tf.newaxis]
+                label = tf.reduce_any(found == ["a", "b", "c"], axis=1)
+                label = tf.cast(label, tf.int64)
+            elif not is_value:
                 ids = tf.range(3, dtype=tf.int64)
                 label = tf.where(label == ["a", "b", "c"], ids, 0)
                 label = tf.reduce_max(label, axis=1, keepdims=True)

@@ -13,6 +13,7 @@ import pytest
 from tfx_pipeline.components.evaluator.executor import judge_evaluation
 from tfx_pipeline.config.data import SplitConfig
 from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.gates.metrics import metrics_of
 from tfx_pipeline.gates.same_split import split_record
 from tfx_pipeline.gates.verdict import Verdict
 
@@ -121,13 +122,24 @@ def test_a_better_model_than_the_last_is_blessed(config: Config, evaluate: Evalu
     [
         ("multiclass", [{"metric": "accuracy", "min": 0.6}, {"metric": "log_loss", "max": 0.9}]),
         ("regression", [{"metric": "rmse", "max": 0.6}, {"metric": "r2", "min": 0.7}]),
+        (
+            "multilabel",
+            [{"metric": "macro_auc", "min": 0.9}, {"metric": "hamming_loss", "max": 0.2}],
+        ),
+        (
+            "quantile",
+            [{"metric": "pinball_loss", "max": 0.2}, {"metric": "quantile_error", "max": 0.1}],
+        ),
     ],
 )
 def test_other_tasks(
     config: Config, evaluate: Evaluate, task: str, thresholds: list[dict[str, Any]]
 ) -> None:
-    gate = config(task, thresholds=thresholds)
-    assert evaluate(gate)[0].blessed
+    gate = config(task, thresholds=thresholds, slices=[["group"]])
+    verdict = evaluate(gate)[0]
+    assert verdict.blessed
+    for name in ("overall", "group=big"):
+        assert set(verdict.metrics[name]) == {*metrics_of(task), "example_count"}
     assert len(evaluate(gate, "bad")[0].failed) == 2
 
 

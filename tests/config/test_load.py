@@ -74,7 +74,7 @@ def test_paths_start_from_the_config_file(tmp_path: Path) -> None:
         ("name: churn", "name: [a]", 1, "name: input should be a valid string"),
         ("column: y, ", "", 4, "data.label.column: missing"),
         ('classes: ["no", "yes"]', 'classes: ["no"]', 4, "a binary label needs two `classes`"),
-        ("task: binary", "task: clustering", 4, "'binary', 'multiclass', 'regression'"),
+        ("task: binary", "task: clustering", 4, "'multilabel', 'regression', 'quantile'"),
         ("    age:", "    city:", 8, "the key 'city' is given twice"),
         ("features:", "feature:", 5, "did you mean 'features'?"),
         ("name: churn", "name: churn\ntrain: {steps: many}", 2, "train.steps: input should be"),

@@ -14,10 +14,11 @@ from sklearn import metrics as reference
 
 from tfx_pipeline.config.gates import QualityGateConfig
 from tfx_pipeline.errors import StorageError
-from tfx_pipeline.gates.measures import EXAMPLE_COUNT, MEASURES, measure, summarise
+from tfx_pipeline.gates.measures import MEASURES, measure, summarise
 from tfx_pipeline.gates.metrics import METRICS, metrics_of
 from tfx_pipeline.gates.quality import judge
 from tfx_pipeline.gates.render import render
+from tfx_pipeline.gates.sums import EXAMPLE_COUNT
 from tfx_pipeline.gates.verdict import Check, Verdict, read_verdict, write_verdict
 
 GENERATOR = np.random.default_rng(0)
@@ -196,7 +197,9 @@ def test_a_baseline_that_was_not_measured_refuses() -> None:
 
 def test_each_task_measures_the_metrics_that_its_thresholds_may_name() -> None:
     for task in MEASURES:
-        got = measure(task, [0.0, 1.0], [[0.9, 0.1]] * 2 if task == "multiclass" else [[0.9]] * 2)
+        labels = [[0, 1], [1, 0]] if task == "multilabel" else [0, 1]
+        several = task in ("multiclass", "multilabel", "quantile")
+        got = measure(task, labels, [[0.9, 0.1] if several else [0.9]] * 2, [0.1, 0.9])
         assert [*got] == [*metrics_of(task), EXAMPLE_COUNT]
     assert sorted({name for task in MEASURES for name in metrics_of(task)}) == sorted(METRICS)
 

@@ -13,13 +13,19 @@ from tfx_pipeline.lint import gates as checks
 from tfx_pipeline.lint.registry import Problem
 
 
-def _problems(task: str = "regression", **gates: Any) -> list[Problem]:
+def _problems(
+    task: str = "regression", label: dict[str, Any] | None = None, **gates: Any
+) -> list[Problem]:
     # More than ten, of which recall_at_10 can miss one.
-    classes = list("abcdefghijkl")[: {"regression": 0, "binary": 2, "multiclass": 12}[task]]
+    count = {"binary": 2, "multiclass": 12, "multilabel": 12}.get(task, 0)
+    classes = list("abcdefghijkl")[:count]
     config = PipelineConfig.model_validate(
         {
             "name": "p",
-            "data": {"path": "x", "label": {"column": "y", "task": task, "classes": classes}},
+            "data": {
+                "path": "x",
+                "label": {"column": "y", "task": task, "classes": classes, **(label or {})},
+            },
             "features": {"columns": {"x": {"kind": "numeric"}, "t": {"kind": "text"}}},
             "gates": gates,
         }
@@ -69,7 +75,16 @@ def test_gates_that_no_run_could_satisfy(gates: Any, where: str, what: str) -> N
     assert problem.hint
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_one_quantile_has_no_interval_to_bound() -> None:
+    threshold = {"metric": "interval_coverage_error", "max": 0.1}
+    quality = {"thresholds": [threshold], "slices": [["t"]]}
+    assert not _problems("quantile", quality=quality)
+    [problem] = _problems("quantile", {"quantiles": [0.9]}, quality=quality)
+    assert problem.what.startswith("one quantile bounds no interval")
+    assert problem.hint == "choose one of pinball_loss, quantile_error, mae"
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression", "quantile"])
 def test_every_metric_of_a_task_and_no_other_may_be_bounded(task: str) -> None:
     thresholds = [{"metric": name, "max": 9} for name in METRICS]
     refused = {p.field for p in _problems(task, quality={"thresholds": thresholds})}

@@ -17,10 +17,12 @@ from serving.client import Client
 from serving.client.messages import Example
 from serving.process import model_server_process
 from tfx_pipeline.config.pipeline import PipelineConfig
+from tfx_pipeline.gates.quantiles import middle
 from tfx_pipeline.report.record import RunRecord
 from transform.config import LabelConfig
 
 _SHOWN_COLUMNS = 4
+_NOTHING = "-"
 
 
 def ask(config: PipelineConfig, record: RunRecord, console: Console, *, rows: int) -> None:
@@ -48,7 +50,8 @@ def ask(config: PipelineConfig, record: RunRecord, console: Console, *, rows: in
             asked = time.monotonic()
             answer = client.predict(config.model_name, serialized)
             milliseconds = 1000 * (time.monotonic() - asked)
-    console.print(_table(config, [_row(s) for s in serialized], answer))
+    label = config.data.label
+    console.print(_table(config, [_row(s, label) for s in serialized], answer))
     console.print(f"  answered in {milliseconds:.1f} ms; server stopped", style="dim")
 
 
@@ -71,11 +74,14 @@ def _first(items: Iterator[bytes], count: int) -> Iterator[bytes]:
         yield item
 
 
-def _row(serialized: bytes) -> dict[str, Any]:
+def _row(serialized: bytes, label: LabelConfig) -> dict[str, Any]:
+    """The first value of each column; of a multilabel label all of them, as a cell has them."""
     row: dict[str, Any] = {}
     for name, feature in Example.FromString(serialized).features.feature.items():
         values = getattr(feature, feature.WhichOneof("kind") or "float_list").value
         row[name] = values[0] if len(values) else None
+        if name == label.column and label.task == "multilabel":
+            row[name] = label.separator.join(map(_text, values))
     return row
 
 
@@ -102,21 +108,28 @@ def _table(
 
 
 def _prediction(label: LabelConfig, answer: dict[str, np.ndarray[Any, Any]], index: int) -> str:
+    """As a person reads it: the class and its probability, the classes, the value; of quantiles
+    the middle one, and from where to where they reach."""
     values = np.atleast_1d(answer["predictions"][index])
-    if "class" in answer:
-        name = np.atleast_1d(answer["class"][index])[0]
-        return (
-            f"{_text(name)} ({values.max():.3f})"
-            if label.task == "multiclass"
-            else (f"{_text(name)} ({values[0]:.3f})")
-        )
-    return f"{values[0]:.4g}"
+    name = _text(np.atleast_1d(answer["class"][index])[0]) if "class" in answer else ""
+    match label.task:
+        case "multilabel":
+            return name or _NOTHING
+        case "quantile":
+            place = middle(label.quantiles)
+            text = f"{label.quantiles[place]:g}: {values[place]:.4g}"
+            several = len(values) > 1
+            return f"{text} ({values[0]:.4g} to {values[-1]:.4g})" if several else text
+        case "multiclass":
+            return f"{name} ({values.max():.3f})" if name else f"{values.max():.4g}"
+        case _:
+            return f"{name} ({values[0]:.3f})" if name else f"{values[0]:.4g}"
 
 
 def _truth(label: LabelConfig, row: dict[str, Any]) -> str:
     value = row.get(label.column)
-    if value is None:
-        return "-"
+    if value is None or value == "":
+        return _NOTHING
     if label.above is None:
         return _text(value)
     bound = label.above * (row.get(label.of) or 0.0) if label.of else label.above

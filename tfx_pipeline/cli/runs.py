@@ -51,7 +51,7 @@ def runs(config: ConfigOption = Path("pipeline.yaml"), json: Json = False) -> No
     tables.show(console, table)
 
 
-_HEADLINE_METRICS = ("auc", "accuracy", "rmse", "r2")
+_HEADLINE_METRICS = ("auc", "accuracy", "macro_auc", "rmse", "r2", "pinball_loss")
 
 
 def show(
@@ -111,10 +111,12 @@ def show(
 
 def _slices(metrics: dict[str, dict[str, float | None]]) -> Table | None:
     """Metrics by slice, the worst of the headline metric first."""
+    from tfx_pipeline.gates.metrics import METRICS
+
     name = next((n for n in _HEADLINE_METRICS if n in metrics.get("overall", {})), None)
     if name is None or len(metrics) < 2:
         return None
-    lower_is_better = name == "rmse"
+    lower_is_better = METRICS[name].better == "lower"
 
     def badness(item: tuple[str, dict[str, float | None]]) -> float:
         value = item[1].get(name)

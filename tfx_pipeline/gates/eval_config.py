@@ -30,7 +30,8 @@ def eval_config(config: PipelineConfig) -> config_pb2.EvalConfig:
     """
     from tensorflow_model_analysis.proto import config_pb2
 
-    quality = config.gates.quality.of_float
+    quality, label = config.gates.quality.of_float, config.data.label
+    levels = {"levels": label.quantiles} if label.task == "quantile" else {}
     overall = config_pb2.SlicingSpec()
     slices = [config_pb2.SlicingSpec(feature_keys=names) for names in quality.slices]
     metrics = config_pb2.MetricsSpec(
@@ -38,7 +39,7 @@ def eval_config(config: PipelineConfig) -> config_pb2.EvalConfig:
             config_pb2.MetricConfig(
                 class_name="TaskMetrics",
                 module="tfx_pipeline.gates.tfma_metrics",
-                config=json.dumps({"task": config.data.label.task}),
+                config=json.dumps({"task": label.task, **levels}),
             )
         ]
     )

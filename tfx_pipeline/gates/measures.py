@@ -15,63 +15,94 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tfx_pipeline.gates import multilabel, quantiles
 from tfx_pipeline.gates.metrics import Task, metrics_of
+from tfx_pipeline.gates.sums import (
+    BUCKETS,
+    EPSILON,
+    EXAMPLE_COUNT,
+    Array,
+    add,
+    buckets,
+    ratio,
+    won_pairs,
+)
 
-Array = npt.NDArray[np.float64]
-
-EXAMPLE_COUNT = "example_count"
-
-# The ranking metrics read a histogram over the log-odds: fine where a model puts its
-# probabilities, near 0 and 1, and of one size whatever the number of rows.
-_BUCKETS = 8192
-_MAX_LOG_ODDS = 16.0
 # The expected calibration error has bins of equal width over the probabilities.
 _ECE_BINS = 15
-_EPSILON = 1e-7  # tf_keras.backend.epsilon(): log loss agrees with the trainer's.
 
 
 class Measures(NamedTuple):
-    """How one task is measured.
+    """How one task's summaries are read.
 
     Attributes:
-        summarise: Labels [n] and predictions [n, outputs] of some rows to a summary.
         merge: Summaries of disjoint rows to the summary of all of them.
         metrics: A summary to each metric's value; NaN where the rows cannot tell it.
     """
 
-    summarise: Callable[[Array, Array], Array]
     merge: Callable[[Sequence[Array]], Array]
     metrics: Callable[[Array], dict[str, float]]
 
 
-def measure(task: Task, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> dict[str, float]:
+def measure(
+    task: Task,
+    labels: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    levels: Sequence[float] = (),
+) -> dict[str, float]:
     """Every metric of a task over some rows.
 
     Args:
         task: What kind of label.
-        labels: [n]: 0 or 1 (binary), the class's id (multiclass), the value (regression).
-        predictions: [n, 1] probability or value; [n, classes] probabilities (multiclass).
+        labels: [n]: 0 or 1 (binary), the class's id (multiclass), the value (regression,
+            quantile); [n, classes] of 0 and 1 (multilabel).
+        predictions: [n, 1] probability or value; [n, classes] probabilities (multiclass,
+            multilabel); [n, quantiles].
+        levels: Which quantiles those are, ascending; of no other task.
 
     Returns:
         Metric name to value; NaN where the rows cannot tell it.
     """
-    how = MEASURES[task]
-    return how.metrics(summarise(task, labels, predictions))
+    return MEASURES[task].metrics(summarise(task, labels, predictions, levels))
 
 
-def summarise(task: Task, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> Array:
-    """The summary of some rows; shapes as in `measure`.
+def summarise(
+    task: Task,
+    labels: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    levels: Sequence[float] = (),
+) -> Array:
+    """The summary of some rows; arguments as in `measure`.
 
     Raises:
-        ValueError: The predictions' shape is not the task's.
+        ValueError: The shape of the predictions, or of the labels, is not the task's.
     """
-    label = np.asarray(labels, np.float64).reshape(-1)
-    prediction = np.asarray(predictions, np.float64)
-    prediction = prediction.reshape(len(label), math.prod(prediction.shape[1:]))
-    outputs = prediction.shape[1]
-    if len(label) and (outputs < 2 if task == "multiclass" else outputs != 1):
+    label, prediction = table(labels), table(predictions)
+    rows, outputs = prediction.shape
+    if len(label) != rows or (task != "multilabel" and rows and label.shape[1] != 1):
+        raise ValueError(f"labels of shape {label.shape} of {rows} predictions")
+    if task in ("binary", "regression") and rows and outputs != 1:
         raise ValueError(f"a {task} model gives {outputs} predictions a row")
-    return MEASURES[task].summarise(label, prediction)
+    if task == "multiclass" and rows and outputs < 2:
+        raise ValueError(f"a multiclass model gives {outputs} predictions a row")
+    match task:
+        case "multilabel":
+            return multilabel.summarise(label, prediction)
+        case "quantile":
+            terms: Array = quantiles.terms(label.reshape(-1), prediction, levels).sum(axis=1)
+            return terms
+        case "binary":
+            return _summarise_binary(label.reshape(-1), prediction)
+        case "multiclass":
+            return _summarise_multiclass(label.reshape(-1), prediction)
+        case "regression":
+            return _summarise_regression(label.reshape(-1), prediction)
+
+
+def table(values: npt.ArrayLike) -> Array:
+    """Values of rows, [n] or [n, ...], as [n, values of a row]."""
+    found = np.asarray(values, np.float64)
+    return found.reshape(len(found), math.prod(found.shape[1:]))
 
 
 # Binary: [rows, positives, sum of predictions, log loss, correct, true positives, predicted
@@ -80,8 +111,8 @@ def summarise(task: Task, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> 
 def _summarise_binary(label: Array, prediction: Array) -> Array:
     p = prediction.reshape(-1)
     bucket = buckets(p)
-    positives = np.bincount(bucket[label == 1], minlength=_BUCKETS)
-    negatives = np.bincount(bucket[label != 1], minlength=_BUCKETS)
+    positives = np.bincount(bucket[label == 1], minlength=BUCKETS)
+    negatives = np.bincount(bucket[label != 1], minlength=BUCKETS)
     return np.concatenate([binary_terms(label, p).sum(axis=1), positives, negatives])
 
 
@@ -89,7 +120,7 @@ def binary_terms(label: Array, p: Array) -> Array:
     """What each row [n] adds to the sums of a binary summary: [7 + 15, n]."""
     if not np.isin(label, (0.0, 1.0)).all():
         p = np.full_like(p, np.nan)  # A label that is neither class makes every metric NaN.
-    clipped = np.clip(p, _EPSILON, 1 - _EPSILON)
+    clipped = np.clip(p, EPSILON, 1 - EPSILON)
     loss = -np.where(label == 1, np.log(clipped), np.log1p(-clipped))
     predicted = p > 0.5
     positive = label == 1
@@ -126,31 +157,22 @@ def ece(gaps: Array, rows: Array) -> Array:
     return error
 
 
-def buckets(p: Array) -> npt.NDArray[np.int64]:
-    """The bucket of each probability, ascending with it; 0 for NaN."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_odds = np.log(p) - np.log1p(-p)
-    scaled = (np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS) / _MAX_LOG_ODDS + 1) / 2
-    return np.nan_to_num(scaled * (_BUCKETS - 1)).astype(np.int64)
-
-
 def _binary_metrics(summary: Array) -> dict[str, float]:
     rows, positives, predicted_sum, loss, correct, true_positives, predicted = summary[:7]
     gaps, histograms = np.split(summary[7:], [_ECE_BINS])
     if not math.isfinite(predicted_sum):
         return {**dict.fromkeys(metrics_of("binary"), math.nan), EXAMPLE_COUNT: rows}
-    above = histograms.reshape(2, _BUCKETS)[:, ::-1]
+    both = histograms.reshape(2, BUCKETS)
+    above = both[:, ::-1]
     hits, misses = np.cumsum(above, axis=1)
     return {
-        "auc": _ratio(
-            float((above[1] * (hits - above[0] / 2)).sum()), positives * (rows - positives)
-        ),
-        "auc_pr": _ratio(float((above[0] * hits / np.maximum(hits + misses, 1)).sum()), positives),
-        "accuracy": _ratio(correct, rows),
-        "precision": _ratio(true_positives, predicted),
-        "recall": _ratio(true_positives, positives),
-        "log_loss": _ratio(loss, rows),
-        "calibration": _ratio(predicted_sum, positives),
+        "auc": ratio(float(won_pairs(*both)), positives * (rows - positives)),
+        "auc_pr": ratio(float((above[0] * hits / np.maximum(hits + misses, 1)).sum()), positives),
+        "accuracy": ratio(correct, rows),
+        "precision": ratio(true_positives, predicted),
+        "recall": ratio(true_positives, positives),
+        "log_loss": ratio(loss, rows),
+        "calibration": ratio(predicted_sum, positives),
         "ece": float(ece(gaps, rows)),
         EXAMPLE_COUNT: rows,
     }
@@ -168,7 +190,7 @@ def multiclass_terms(label: Array, prediction: Array) -> Array:
     ids = np.where(known, label, 0).astype(np.int64)
     chosen = np.where(known, prediction[np.arange(len(ids)), ids], np.nan)
     # Renormalised as tf_keras does, so that predictions need not add up to 1 exactly.
-    probability = np.clip(chosen / prediction.sum(axis=1), _EPSILON, 1 - _EPSILON)
+    probability = np.clip(chosen / prediction.sum(axis=1), EPSILON, 1 - EPSILON)
     finite = np.isfinite(prediction).all(axis=1)
     correct = np.where(finite & known, prediction.argmax(axis=1) == ids, np.nan)
     # Equal probabilities count against it: a model that tells nothing apart has no ten best.
@@ -181,9 +203,9 @@ def multiclass_terms(label: Array, prediction: Array) -> Array:
 def _multiclass_metrics(summary: Array) -> dict[str, float]:
     rows, correct, loss, among = summary[:4]
     return {
-        "accuracy": _ratio(correct, rows),
-        "recall_at_10": _ratio(among, rows),
-        "log_loss": _ratio(loss, rows),
+        "accuracy": ratio(correct, rows),
+        "recall_at_10": ratio(among, rows),
+        "log_loss": ratio(loss, rows),
         "ece": float(ece(summary[4:], rows)),
         EXAMPLE_COUNT: rows,
     }
@@ -211,29 +233,20 @@ def _merge_regression(summaries: Sequence[Array]) -> Array:
 
 def _regression_metrics(summary: Array) -> dict[str, float]:
     rows, squared, absolute, _, deviation = summary
-    mse = _ratio(squared, rows)
+    mse = ratio(squared, rows)
     return {
         "mse": mse,
-        "mae": _ratio(absolute, rows),
+        "mae": ratio(absolute, rows),
         "rmse": math.sqrt(mse),
-        "r2": 1 - _ratio(squared, deviation),
+        "r2": 1 - ratio(squared, deviation),
         EXAMPLE_COUNT: rows,
     }
 
 
-def _sum(summaries: Sequence[Array]) -> Array:
-    total = np.zeros_like(summaries[0])
-    for summary in summaries:
-        total += summary
-    return total
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return float(numerator / denominator) if denominator else math.nan
-
-
 MEASURES: dict[Task, Measures] = {
-    "binary": Measures(_summarise_binary, _sum, _binary_metrics),
-    "multiclass": Measures(_summarise_multiclass, _sum, _multiclass_metrics),
-    "regression": Measures(_summarise_regression, _merge_regression, _regression_metrics),
+    "binary": Measures(add, _binary_metrics),
+    "multiclass": Measures(add, _multiclass_metrics),
+    "multilabel": Measures(add, multilabel.metrics),
+    "regression": Measures(_merge_regression, _regression_metrics),
+    "quantile": Measures(add, quantiles.metrics),
 }

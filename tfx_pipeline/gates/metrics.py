@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "multilabel", "regression", "quantile"]
 Direction = Literal["higher", "lower", "one"]
 
 
@@ -24,19 +25,35 @@ METRICS: dict[str, Metric] = {
     "precision": Metric("higher", ("binary",)),
     "recall": Metric("higher", ("binary",)),
     "recall_at_10": Metric("higher", ("multiclass",)),
-    "log_loss": Metric("lower", ("binary", "multiclass")),
+    "macro_auc": Metric("higher", ("multilabel",)),
+    "macro_f1": Metric("higher", ("multilabel",)),
+    "micro_f1": Metric("higher", ("multilabel",)),
+    "subset_accuracy": Metric("higher", ("multilabel",)),
+    "hamming_loss": Metric("lower", ("multilabel",)),
+    "log_loss": Metric("lower", ("binary", "multiclass", "multilabel")),
     "calibration": Metric("one", ("binary",)),
     "ece": Metric("lower", ("binary", "multiclass")),
+    "pinball_loss": Metric("lower", ("quantile",)),
+    "quantile_error": Metric("lower", ("quantile",)),
+    "interval_coverage_error": Metric("lower", ("quantile",)),
     "mse": Metric("lower", ("regression",)),
-    "mae": Metric("lower", ("regression",)),
+    "mae": Metric("lower", ("regression", "quantile")),
     "rmse": Metric("lower", ("regression",)),
     "r2": Metric("higher", ("regression",)),
 }
 
 
-def metrics_of(task: str) -> tuple[str, ...]:
-    """Names of a task's metrics."""
-    return tuple(name for name, metric in METRICS.items() if task in metric.tasks)
+def metrics_of(task: str, levels: Sequence[float] | None = None) -> tuple[str, ...]:
+    """Names of a task's metrics.
+
+    Args:
+        task: What kind of label.
+        levels: The quantiles of that task, where they are known: one has no interval.
+    """
+    names = tuple(name for name, metric in METRICS.items() if task in metric.tasks)
+    if task == "quantile" and levels is not None and len(levels) < 2:
+        return tuple(name for name in names if name != "interval_coverage_error")
+    return names
 
 
 def regression(metric: str, candidate: float, baseline: float) -> float:

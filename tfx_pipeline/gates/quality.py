@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from tfx_pipeline.config.gates import MetricThreshold, QualityGateConfig
-from tfx_pipeline.gates.measures import EXAMPLE_COUNT
 from tfx_pipeline.gates.metrics import regression
+from tfx_pipeline.gates.sums import EXAMPLE_COUNT
 from tfx_pipeline.gates.verdict import OVERALL, Check, Verdict
 
 Metrics = dict[str, dict[str, float]]
@@ -179,7 +179,7 @@ def _unmeasured(metric: str, value: float | None, metrics: dict[str, float]) -> 
 
 
 def _why(metric: str, metrics: dict[str, float]) -> str:
-    losses = (metrics.get(name, 0.0) for name in ("log_loss", "mse"))
+    losses = (metrics.get(name, 0.0) for name in ("log_loss", "mse", "pinball_loss"))
     if not all(math.isfinite(loss) for loss in losses):
         return "a prediction or a label is not a number"
     match metric:
@@ -189,6 +189,10 @@ def _why(metric: str, metrics: dict[str, float]) -> str:
             return "the label is the same in all of them"
         case "auc":
             return "they are all of one class"
+        case "macro_auc":
+            return "each class is in all of them or in none"
+        case "macro_f1" | "micro_f1":
+            return "no class is in any of them, and the model predicts none"
         case _:
             return "none of them is positive"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -23,8 +23,9 @@ from tensorflow_model_analysis.extractors import slice_key_extractor, unbatch_ex
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2
 
-from tfx_pipeline.gates.measures import EXAMPLE_COUNT, MEASURES, Array, summarise
+from tfx_pipeline.gates.measures import MEASURES, summarise
 from tfx_pipeline.gates.metrics import Task, metrics_of
+from tfx_pipeline.gates.sums import EXAMPLE_COUNT, Array
 
 SUMMARIES_KEY = "assay_summaries"  # In extracts: {model's name: summary}.
 
@@ -37,13 +38,19 @@ class TaskMetrics(tfma.metrics.Metric):  # type: ignore[misc]
     """All metrics of a task (`tfx_pipeline.gates.measures`) as one TFMA metric.
 
     Args:
-        task: `binary`, `multiclass` or `regression`.
+        task: What kind of label.
+        levels: The quantiles of that task.
         name: TFMA's name of the group; the metrics themselves are named as in `measures`.
     """
 
-    def __init__(self, task: Task, name: str = "task_metrics") -> None:
+    def __init__(
+        self, task: Task, levels: Sequence[float] = (), name: str = "task_metrics"
+    ) -> None:
         super().__init__(
-            metric_util.merge_per_key_computations(_computations), task=task, name=name
+            metric_util.merge_per_key_computations(_computations),
+            task=task,
+            levels=levels,
+            name=name,
         )
 
 
@@ -64,14 +71,14 @@ def custom_extractors(
     slicing = slice_key_extractor.SLICE_KEY_EXTRACTOR_STAGE_NAME
     by_row = (unbatch_extractor.UNBATCH_EXTRACTOR_STAGE_NAME, slicing)
     kept = [extractor for extractor in extractors if extractor.stage_name not in by_row]
-    task: Task = json.loads(eval_config.metrics_specs[0].metrics[0].config)["task"]
+    measured = json.loads(eval_config.metrics_specs[0].metrics[0].config)
     specs = [list(spec.feature_keys) for spec in eval_config.slicing_specs]
     models = {spec.name: spec.prediction_key for spec in eval_config.model_specs}
     return [
         *kept,
         tfma.extractors.Extractor(
             stage_name=slicing,  # TFMA's evaluator asks to run after the stage of this name.
-            ptransform=beam.ParDo(SummariseSlices(task, specs, models)),
+            ptransform=beam.ParDo(SummariseSlices(specs=specs, models=models, **measured)),
         ),
     ]
 
@@ -83,10 +90,18 @@ class SummariseSlices(beam.DoFn):  # type: ignore[misc]
         task: The label's kind.
         specs: Columns of each slicing; the empty list is the overall slice.
         models: Model's name to the key of the output that is measured.
+        levels: The quantiles of that task.
     """
 
-    def __init__(self, task: Task, specs: list[list[str]], models: dict[str, str]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        specs: list[list[str]],
+        models: dict[str, str],
+        levels: Sequence[float] = (),
+    ) -> None:
         self._task = task
+        self._levels = levels
         self._specs = specs
         self._models = models
 
@@ -107,7 +122,7 @@ class SummariseSlices(beam.DoFn):  # type: ignore[misc]
             yield {
                 tfma.SLICE_KEY_TYPES_KEY: keys,
                 SUMMARIES_KEY: {
-                    name: summarise(self._task, label[rows], prediction[rows])
+                    name: summarise(self._task, label[rows], prediction[rows], self._levels)
                     for name, (label, prediction) in pairs.items()
                 },
             }
@@ -188,12 +203,12 @@ class _Combine(beam.CombineFn):  # type: ignore[misc]
 
 
 def _computations(
-    task: Task, name: str = "", model_name: str = ""
+    task: Task, levels: Sequence[float] = (), name: str = "", model_name: str = ""
 ) -> list[metric_types.MetricComputation]:
     # `example_weighted=None` is how TFMA's thresholds name a metric that is in no metric config.
     keys = {
         metric: metric_types.MetricKey(name=metric, model_name=model_name, example_weighted=None)
-        for metric in (*metrics_of(task), EXAMPLE_COUNT)
+        for metric in (*metrics_of(task, levels), EXAMPLE_COUNT)
     }
     return [
         metric_types.MetricComputation(

@@ -10,7 +10,7 @@ from tfx_pipeline.config.gates import DriftLimit
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.gates.metrics import metrics_of
 from tfx_pipeline.lint.registry import Problem, register
-from transform.config import storage_types
+from transform.config import LabelConfig, storage_types
 
 
 @register
@@ -27,16 +27,17 @@ def quality_gate_can_bless(config: PipelineConfig) -> Iterator[Problem]:
 @register
 def thresholds_can_be_met(config: PipelineConfig) -> Iterator[Problem]:
     """A threshold is on a metric that the task has, and leaves room for a value."""
-    task, quality = config.data.label.task, config.gates.quality
+    label, quality = config.data.label, config.gates.quality
+    names = metrics_of(label.task, label.quantiles)
     for index, threshold in enumerate(quality.thresholds):
         where = f"gates.quality.thresholds[{index}]"
-        if threshold.metric not in metrics_of(task):
+        if threshold.metric not in names:
             yield Problem(
                 f"{where}.metric",
-                f"a {task} label has no metric {threshold.metric!r}",
-                f"choose one of {', '.join(metrics_of(task))}",
+                no_metric(threshold.metric, label),
+                f"choose one of {', '.join(names)}",
             )
-        elif threshold.metric == "recall_at_10" and len(config.data.label.classes) <= 10:
+        elif threshold.metric == "recall_at_10" and len(label.classes) <= 10:
             yield Problem(
                 f"{where}.metric",
                 "with ten classes or fewer each is among the ten: it is always 1",
@@ -58,6 +59,13 @@ def thresholds_can_be_met(config: PipelineConfig) -> Iterator[Problem]:
                 f"`slices: true` for {threshold.metric}, but `gates.quality.slices` names none",
                 "name columns in gates.quality.slices, or drop `slices: true`",
             )
+
+
+def no_metric(metric: str, label: LabelConfig) -> str:
+    """Why a label's metrics do not include one."""
+    if metric in metrics_of(label.task):
+        return f"one quantile bounds no interval, so there is no {metric!r}"
+    return f"a {label.task} label has no metric {metric!r}"
 
 
 @register

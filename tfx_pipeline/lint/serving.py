@@ -9,6 +9,7 @@ from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.config.serving_gate import Budget
 from tfx_pipeline.errors import ConfigError
 from tfx_pipeline.gates.metrics import metrics_of
+from tfx_pipeline.lint.gates import no_metric
 from tfx_pipeline.lint.registry import Problem, register
 from trainer.compression.plan import ordered
 
@@ -78,7 +79,7 @@ def budgets_can_be_met(config: PipelineConfig) -> Iterator[Problem]:
 @register
 def slices_are_named(config: PipelineConfig) -> Iterator[Problem]:
     """`gates.slices` bounds the slices that `gates.quality.slices` names, on the task's metric."""
-    budget, task = config.gates.slices, config.data.label.task
+    budget, label = config.gates.slices, config.data.label
     if budget is None:
         return
     if not config.gates.quality.slices:
@@ -87,11 +88,12 @@ def slices_are_named(config: PipelineConfig) -> Iterator[Problem]:
             "`gates.quality.slices` names no columns, so there is no slice to look at",
             "name columns there, or drop gates.slices",
         )
-    if budget.metric is not None and budget.metric not in metrics_of(task):
+    names = metrics_of(label.task, label.quantiles)
+    if budget.metric is not None and budget.metric not in names:
         yield Problem(
             "gates.slices.metric",
-            f"a {task} label has no metric {budget.metric!r}",
-            f"choose one of {', '.join(metrics_of(task))}",
+            no_metric(budget.metric, label),
+            f"choose one of {', '.join(names)}",
         )
     if not math.isfinite(budget.max_drop):
         yield Problem("gates.slices.max_drop", "is not a finite number", "give a number")

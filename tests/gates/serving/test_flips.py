@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,7 @@ from tfx_pipeline.gates.serving.measured import Measured
 NAN = math.nan
 
 
-def compared(
-    before: object, after: object, task: Task = "binary", labels: list[float] | None = None
-) -> Flips:
+def compared(before: object, after: object, task: Task = "binary", labels: Any = None) -> Flips:
     found = (Measured(n, predictions=p) for n, p in (("float", before), ("int8", after)))  # type: ignore[arg-type]
     return flips(*found, task, labels)
 
@@ -54,6 +53,26 @@ def test_a_regression_row_changes_beyond_the_last_digits() -> None:
     assert compared([5.0, 5.0], [5.0, 5.1], "regression").count == 1
 
 
+def test_a_multilabel_row_flips_where_a_class_does() -> None:
+    before = [[0.9, 0.4, 0.2], [0.6, 0.49, 0.1], [0.1, 0.1, 0.1]]
+    after = [[0.6, 0.3, 0.2], [0.4, 0.95, 0.1], [0.1, NAN, 0.1]]
+    found = compared(before, after, "multilabel", [[1, 0, 0], [1, 0, 0], [0, 1, 0]])
+    assert (found.count, found.rows) == (2, 3)
+    unknown, flipped = found.top
+    assert (unknown.row, unknown.output, unknown.label) == (2, 1, 1)
+    # Both of its classes changed; the second did most, and is not true.
+    assert flipped == Flip(1, 0.49, 0.95, pytest.approx(0.46), 0, 1)
+
+
+def test_a_quantile_row_flips_where_one_of_them_moves() -> None:
+    before = np.array([[10.0, 20, 30], [20, 30, 40], [30, 40, 90]])
+    after = before + np.array([[0, 0.001, 0], [0, 0.2, -5], [1e-3, 0, 0.2]])
+    found = compared(before, after, "quantile", [15.0, 35, 60])
+    # The third row's move is less than 1 % of the spread of the upper quantile, 26.
+    assert found.top == [Flip(1, 40, 35, -5, 35, 2)]
+    assert rows(compared([5.0, 6.0], [5.0, 7.0], "quantile")) == [1]  # of one quantile
+
+
 @pytest.mark.parametrize(
     ("task", "before", "after"),
     [
@@ -87,6 +106,8 @@ def test_ten_at_most_are_shown_and_all_are_counted() -> None:
         ("multiclass", [0.1, 0.2], [0.1, 0.2], None),
         ("multiclass", [[0.1, 0.9]], [[0.1, 0.2, 0.7]], None),
         ("binary", [0.1, 0.2], [0.1, 0.2], [1.0]),
+        ("multilabel", [0.1, 0.2], [0.1, 0.2], None),
+        ("quantile", [[1.0, 2.0]], [[1.0, 2.0, 3.0]], None),
     ],
 )
 def test_answers_that_cannot_be_compared(

@@ -123,11 +123,18 @@ def test_rows_that_flipped() -> None:
         ("multiclass", Flip(5, 2, 7, -0.5, 7), "  5: 2 > 7, 7"),
         ("regression", Flip(5, 12.345, 1.5, -10, 11.25), "  5: 12.35 > 1.5, 11.25"),
         ("binary", Flip(5, 0.4, math.nan, math.nan), "  5: 0.400 > NaN"),
+        ("multilabel", Flip(5, 0.4, 0.6, 0.2, 1.0, 3), "  5[3]: 0.400 > 0.600, 1"),
+        ("quantile", Flip(5, 12.345, 1.5, -10, 11.25, 0), "  5[0]: 12.35 > 1.5, 11.25"),
     ],
 )
 def test_flips_are_shown_in_the_tasks_figures(task: str, flip: Flip, text: str) -> None:
     changed = replace(changed_rows(EXAMPLE, flips=Flips(1, 100, [flip])), task=task)
     assert text in lines(changed)
+    head = next(line for line in lines(changed, 120) if line.startswith("1 of 100 rows"))
+    value = task in ("regression", "quantile")
+    assert ("move by over 1 % of the spread" if value else "change class") in head
+    assert ("row[" in head) == (flip.output is not None)
+    assert ServingVerdict.from_json(changed.to_json()).rows[0].flips.top[0].output == flip.output
 
 
 def test_where_nothing_flipped() -> None:

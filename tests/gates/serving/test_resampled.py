@@ -13,6 +13,8 @@ from tfx_pipeline.gates.serving.quality import estimate
 from tfx_pipeline.gates.serving.resampled import draws, resampled
 from tfx_pipeline.gates.serving.rows import HeldOut
 
+LEVELS = [0.1, 0.5, 0.9]
+
 
 def _data(task: Task, rows: int = 500) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(3)
@@ -23,6 +25,13 @@ def _data(task: Task, rows: int = 500) -> tuple[np.ndarray, np.ndarray]:
     if task == "multiclass":
         weights = random.random((rows, 4))
         return random.integers(0, 4, rows).astype(float), weights / weights.sum(1, keepdims=True)
+    if task == "multilabel":
+        guesses = np.round(random.random((rows, 3)), 2)
+        classes = random.random((rows, 3)) < guesses * [1.0, 0.5, 0.005]  # the last is hardly there
+        return classes.astype(float), guesses
+    if task == "quantile":
+        middle = score + random.normal(size=rows)
+        return np.round(score, 1), np.round(middle[:, None] + [-1.0, 0.0, 1.5], 1)
     return 1e6 + score, 1e6 + score + random.normal(size=rows)
 
 
@@ -30,18 +39,34 @@ def _held(labels: np.ndarray, **slices: np.ndarray) -> HeldOut:
     return HeldOut([b""] * len(labels), labels, slices, len(labels))
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression", "quantile"])
 def test_each_resample_is_measured_as_the_quality_gate_would(task: Task) -> None:
     labels, predictions = _data(task)
     drawn = draws(len(labels), 40, seed=1)
     assert (drawn.sum(axis=1) == len(labels)).all()
-    found = resampled(task, labels, predictions, drawn)
+    found = resampled(task, labels, predictions, drawn, LEVELS)
     assert set(found) == set(metrics_of(task))
     for number in (0, 17, 39):
         rows = np.repeat(np.arange(len(labels)), drawn[number].astype(int))
-        expected = measures.measure(task, labels[rows], predictions[rows].reshape(len(rows), -1))
+        some = predictions[rows].reshape(len(rows), -1)
+        expected = measures.measure(task, labels[rows], some, LEVELS)
         for name, values in found.items():
             assert values[number] == pytest.approx(expected[name], rel=1e-9, abs=1e-12), name
+
+
+@pytest.mark.parametrize("task", ["multilabel", "quantile"])
+def test_several_answers_a_row_have_intervals(task: Task) -> None:
+    labels, predictions = _data(task)
+    part = np.arange(0, 500, 5)
+    answers = {"float": predictions, "int8": predictions + 0.01}
+    quality, differences = estimate(
+        task, _held(labels, part=part), answers, ("float",), resamples=50, seed=1, levels=LEVELS
+    )
+    expected = measures.measure(task, labels[part], predictions[part], LEVELS)
+    for name, found in quality["float"]["part"].items():
+        assert found.value == pytest.approx(expected[name])
+        assert found.low <= found.value <= found.high
+    assert set(differences["int8", "float"]["overall"]) == set(metrics_of(task))
 
 
 def test_the_interval_of_accuracy_is_as_wide_as_theory_says() -> None:

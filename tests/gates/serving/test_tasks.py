@@ -1,4 +1,4 @@
-"""The gate on labels that are no probability: prices of 250,000, and three classes."""
+"""The gate on labels that are no one probability: prices of 250,000, quantiles, several classes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import pytest
 
 from tests.gates.serving.conftest import QUICK, World, export_model, export_pair, world_of
 from tfx_pipeline.config.gates import GatesConfig
-from tfx_pipeline.gates.metrics import Task
+from tfx_pipeline.gates.metrics import Task, metrics_of
 from tfx_pipeline.gates.serving.measure import measure
 from tfx_pipeline.gates.serving.measured import Measured
-from tfx_pipeline.gates.serving.skew import SERVER, TRAINER, _largest, reference, skew
+from tfx_pipeline.gates.serving.skew import SERVER, TRAINER, _largest, _of_keras, reference, skew
 from tfx_pipeline.gates.serving.verdict import ServingVerdict, judge
 from trainer.compression.candidate import Candidate
+from transform.config import LabelConfig
 
 # One row a request: TensorFlow adds up its products in another order than those of many.
 SETTINGS = replace(QUICK, pairs=1, resamples=20, replay_batch=1)
@@ -47,7 +48,8 @@ def _gate(
         shutil.copytree(path, folder / name)
     candidates = [Candidate(name, "float" if name == "float" else "prune") for name in models]
     rows = world.rows()
-    found = measure(folder, candidates, rows, task, SETTINGS, world.trained)
+    levels = world.trained.config.label.quantiles
+    found = measure(folder, candidates, rows, task, SETTINGS, world.trained, levels=levels)
     gates = GatesConfig.model_validate({"quality": {"thresholds": [metric]}})
     verdict = judge(found, candidates, gates, task=task, labels=rows.labels)
     return verdict, {one.name: one for one in found}
@@ -94,6 +96,30 @@ def test_three_classes_are_judged(tmp_path: Path) -> None:
     assert found["same"].skew.max_difference < 1e-5
     assert verdict.rows[1].flips.rows == 400
     assert verdict.rows[1].flips.count == 0
+
+
+@pytest.mark.slow
+def test_several_classes_a_row_are_judged(tmp_path: Path) -> None:
+    label = {"column": "grade", "task": "multilabel", "classes": ["low", "middle", "high"]}
+    world = world_of(tmp_path / "world", label, lambda config, graph: _network(3, "sigmoid"))
+    metric = {"metric": "hamming_loss", "max": 0.9, "max_drop": 0.01}
+    models = {"float": world.float_model}
+    verdict, found = _gate(tmp_path / "ladder", world, models, "multilabel", metric)
+    assert [row.reasons for row in verdict.rows] == [[]]
+    labels = world.rows().labels
+    assert labels.shape == np.shape(found["float"].predictions) == (400, 3)
+    assert (labels.sum(axis=1) == 1).all()  # This column has one grade a row.
+    assert set(found["float"].quality["overall"]) == set(metrics_of("multilabel"))
+
+
+def test_quantiles_of_the_trainers_model_that_cross_are_no_skew(tmp_path: Path) -> None:
+    _network(3, None).save(str(tmp_path / "keras_model.h5"))
+    label = LabelConfig.model_validate({"column": "price", "task": "quantile"})
+    features = {"size_xf": np.linspace(-2, 2, 9, dtype=np.float32)[:, None]}
+    answers = _of_keras(tmp_path / "keras_model.h5", features, label)
+    plain = _network(3, None).predict(features, verbose=0)
+    assert (np.diff(plain, axis=1) < 0).any()
+    np.testing.assert_array_equal(answers, np.sort(plain, axis=1))  # as they are served
 
 
 @pytest.mark.parametrize(

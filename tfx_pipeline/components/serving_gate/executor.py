@@ -93,6 +93,7 @@ class Executor(base_executor.BaseExecutor):  # type: ignore[misc]
                 settings,
                 _trained(input_dict, examples, transform),
                 champion,
+                levels=transform.label.quantiles,
                 log_file=folder / LOG_FILE,
                 on_measured=_Told(sum(not c.failed for c in candidates) + (champion is not None)),
             )

@@ -88,7 +88,7 @@ def measured_of(fields: dict[str, Any] | None) -> Measured | None:
     return Measured(**{**fields, **estimates, **parts, "predictions": ()})
 
 
-def _nan(fields: dict[str, Any], optional: tuple[str, ...] = ("label",)) -> dict[str, Any]:
+def _nan(fields: dict[str, Any], optional: tuple[str, ...] = ("label", "output")) -> dict[str, Any]:
     return {
         key: math.nan if value is None and key not in optional else value
         for key, value in fields.items()

@@ -51,6 +51,7 @@ def measure(
     trained: Trained,
     champion: Path | None = None,
     *,
+    levels: Sequence[float] = (),
     log_file: Path | None = None,
     on_measured: Callable[[Measured], None] | None = None,
 ) -> list[Measured]:
@@ -67,6 +68,7 @@ def measure(
         settings: How long and how often.
         trained: What the trainer read and made, for the skew proof.
         champion: Folder of the version now in production; it may not load any more.
+        levels: The quantiles of that task.
         log_file: Where the server's log goes; None: nowhere.
         on_measured: Is called after each candidate, before its quality is known.
 
@@ -93,11 +95,28 @@ def measure(
             starting.result()
         for name in order:
             parent = folders[FLOAT] if name == FLOAT or FLOAT in answers else None
-            gate = _Gate(rows, task, settings, expected, parent)
+            gate = _Gate(rows, task, levels, settings, expected, parent)
             found[name] = _one(servers, name, folders[name], gate, answers)
             if on_measured is not None:
                 on_measured(found[name])
-    return _with_quality([found[name] for name in folders], rows, task, answers, settings)
+    quality, differences = estimate(
+        task,
+        rows,
+        answers,
+        (FLOAT, CHAMPION),
+        resamples=settings.resamples,
+        seed=settings.seed,
+        levels=levels,
+    )
+    return [
+        replace(
+            found[name],
+            quality=quality.get(name, {}),
+            to_float=differences.get((name, FLOAT), {}),
+            to_champion=differences.get((name, CHAMPION), {}),
+        )
+        for name in folders
+    ]
 
 
 @dataclass(frozen=True)
@@ -107,6 +126,7 @@ class _Gate:
 
     rows: HeldOut
     task: Task
+    levels: Sequence[float]
     settings: Settings
     expected: Reference | str
     parent: Path | None
@@ -149,7 +169,8 @@ def _served(server: ModelServer, name: str, folder: Path, gate: _Gate) -> tuple[
         replay(client, name, rows.serialized[: settings.large_batch], settings.large_batch)
         grown = footprint.resident_bytes(server.pid) - before
         predictions = replay(client, name, rows.serialized, settings.replay_batch)
-        measures.summarise(gate.task, rows.labels[:1], predictions[:1])  # Is it of the task?
+        # Is it of the task?
+        measures.summarise(gate.task, rows.labels[:1], predictions[:1], gate.levels)
         beside = FLOAT if gate.parent is not None else name
         speed = latency(client, name, beside, rows.serialized, settings)
     if gate.parent is None:
@@ -192,28 +213,6 @@ def _skew(name: str, folder: Path, served: Array, gate: _Gate, runs_core: bool) 
         return Skew(math.nan, gate.settings.tolerance, detail=one_sentence(error))
 
 
-def _with_quality(
-    found: list[Measured], rows: HeldOut, task: Task, answers: dict[str, Array], settings: Settings
-) -> list[Measured]:
-    quality, differences = estimate(
-        task,
-        rows,
-        answers,
-        (FLOAT, CHAMPION),
-        resamples=settings.resamples,
-        seed=settings.seed,
-    )
-    return [
-        replace(
-            one,
-            quality=quality.get(one.name, {}),
-            to_float=differences.get((one.name, FLOAT), {}),
-            to_champion=differences.get((one.name, CHAMPION), {}),
-        )
-        for one in found
-    ]
-
-
 def _not_comparable(champion: Path, parent: Path) -> str:
     """Why predictions of the two mean different things; empty where they do not."""
     try:
@@ -223,7 +222,7 @@ def _not_comparable(champion: Path, parent: Path) -> str:
         )
     except (OSError, ValueError):
         return ""  # Whether it loads is for the server to say.
-    for what in ("task", "classes"):
+    for what in ("task", "classes", "quantiles"):
         if now.get(what) != before.get(what):
             return f"not comparable: its {what} are {before.get(what)}, not {now.get(what)}"
     return ""

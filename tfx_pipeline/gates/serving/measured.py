@@ -112,7 +112,7 @@ class Measured:
         served_bytes: What this server reads of it: the core where it runs one, else the variables.
         skew: See `Skew`.
         runs_core: Whether this server ran the TFLite core.
-        predictions: Its answers, [N] or [N, classes], in the order of the held-out rows; a
+        predictions: Its answers, [N] or [N, outputs], in the order of the held-out rows; a
             verdict has none of them.
     """
 

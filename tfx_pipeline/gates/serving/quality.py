@@ -32,17 +32,19 @@ def estimate(
     *,
     resamples: int,
     seed: int,
+    levels: Sequence[float] = (),
 ) -> tuple[Quality, dict[tuple[str, str], BySlice]]:
     """Metrics of several models on the same rows, and differences between them.
 
     Args:
         task: What kind of label.
         rows: The rows; their slices are measured each by itself.
-        predictions: Model's name to its answers, [N] or [N, classes].
+        predictions: Model's name to its answers, [N] or [N, outputs].
         against: Names (`float`, `champion`) of what every other model is compared with; those
             without predictions are left out.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
+        levels: The quantiles of that task.
 
     Returns:
         Model's name to its metrics, and (model, other) to metric minus the other's metric. A
@@ -65,8 +67,9 @@ def estimate(
         for number, (where, indices) in enumerate(everywhere.items()):
             labels = rows.labels[indices]
             drawn = draws(len(indices), resamples, seed + number)
-            values = {n: measures.measure(task, labels, p[indices]) for n, p in predictions.items()}
-            spread = {n: resampled(task, labels, p[indices], drawn) for n, p in predictions.items()}
+            some = {name: answers[indices] for name, answers in predictions.items()}
+            values = {n: measures.measure(task, labels, p, levels) for n, p in some.items()}
+            spread = {n: resampled(task, labels, p, drawn, levels) for n, p in some.items()}
             for name in predictions:
                 quality[name][where] = {
                     metric: _estimate(values[name][metric], around, len(indices))

@@ -22,6 +22,8 @@ _NO_GAINS_AT_MOST = 4
 _NOTES_AT_MOST = 3
 _NAMES_AT_MOST = 5
 _PLOT_WIDTH = 120
+# What stands for a flip: its row and, where that has several answers, which one.
+_SHOWN = {"multilabel": "row[class]", "quantile": "row[quantile]"}
 
 
 def render(verdict: ServingVerdict) -> RenderableType:
@@ -106,12 +108,13 @@ def _flips(verdict: ServingVerdict, width: int) -> list[Text]:
     if shown is None:
         return []
     found, name = shown.flips, shown.candidate.name
-    how = "move by over 1 % of the spread" if verdict.task == "regression" else "change class"
+    is_value = verdict.task in ("regression", "quantile")
+    how = "move by over 1 % of the spread" if is_value else "change class"
     head = f"{found.count:,} of {found.rows:,} rows {how} from float to {name}"
     if not found.top:
         return [Text(head)]
     rest = f", the largest {len(found.top)}" if found.count > len(found.top) else ""
-    lines = [Text(f"{head}{rest} (row: before > after, truth)")]
+    lines = [Text(f"{head}{rest} ({_SHOWN.get(verdict.task, 'row')}: before > after, truth)")]
     cells = [_flip(flip, verdict.task) for flip in found.top]
     longest = max(len(cell) for cell in cells)
     across = max(1, (min(width, _PLOT_WIDTH) + 1) // (longest + 3))
@@ -127,11 +130,13 @@ def _flip(flip: Flip, task: str) -> str:
             return "NaN"
         if is_class:
             return f"{value:.0f}"
-        return f"{value:.3f}" if task == "binary" else f"{value:.4g}"
+        return f"{value:.3f}" if task in ("binary", "multilabel") else f"{value:.4g}"
 
     before, after = (shown(value, task == "multiclass") for value in (flip.before, flip.after))
-    truth = "" if flip.label is None else f", {shown(flip.label, task != 'regression')}"
-    return f"{flip.row}: {before} > {after}{truth}"
+    is_value = task in ("regression", "quantile")
+    truth = "" if flip.label is None else f", {shown(flip.label, not is_value)}"
+    output = "" if flip.output is None else f"[{flip.output}]"
+    return f"{flip.row}{output}: {before} > {after}{truth}"
 
 
 def _hanging(line: Text, console: Console, width: int) -> Iterator[Text]:

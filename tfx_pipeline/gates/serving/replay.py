@@ -17,7 +17,7 @@ OUTPUT = "predictions"
 def replay(
     client: Client, model_name: str, serialized: Sequence[bytes], batch_rows: int
 ) -> npt.NDArray[np.float64]:
-    """The server's predictions, [N] or [N, classes], in the order of the rows.
+    """The server's predictions, [N] or [N, outputs], in the order of the rows.
 
     Raises:
         ServingError: The server refuses, takes too long, or answers something else.
@@ -34,6 +34,6 @@ def replay(
 
 
 def as_rows(predictions: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """[N] for one prediction a row, else [N, classes]."""
+    """[N] for one prediction a row, else [N, outputs]."""
     table = predictions.reshape(len(predictions), -1)
     return table[:, 0] if table.shape[1] == 1 else table

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
-from tfx_pipeline.gates import measures
+from tfx_pipeline.gates import measures, multilabel, quantiles
 from tfx_pipeline.gates.metrics import Task
+from tfx_pipeline.gates.sums import Array, buckets, won_pairs
 
-Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.float32]
 
 _AT_ONCE = 16
@@ -24,14 +26,17 @@ def draws(rows: int, resamples: int, seed: int) -> Counts:
     return counts
 
 
-def resampled(task: Task, labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array]:
+def resampled(
+    task: Task, labels: Array, predictions: Array, drawn: Counts, levels: Sequence[float] = ()
+) -> dict[str, Array]:
     """Each metric of the task on each resample, [resamples]; NaN where its rows cannot tell it.
 
     Args:
         task: What kind of label.
-        labels: [n], as in `measures.measure`.
-        predictions: [n] or [n, classes].
+        labels: [n], or [n, classes] of a multilabel model with several, as in `measures.measure`.
+        predictions: [n] or [n, outputs].
         drawn: [resamples, n], from `draws`.
+        levels: As in `measures.measure`.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         match task:
@@ -39,15 +44,20 @@ def resampled(task: Task, labels: Array, predictions: Array, drawn: Counts) -> d
                 return _binary(labels, predictions.reshape(-1), drawn)
             case "multiclass":
                 return _multiclass(labels, predictions, drawn)
+            case "multilabel":
+                return _multilabel(measures.table(labels), measures.table(predictions), drawn)
             case "regression":
                 return _regression(labels, predictions.reshape(-1), drawn)
+            case "quantile":
+                terms = quantiles.terms(labels, measures.table(predictions), levels)
+                return quantiles.scores(_sums(terms, drawn))
 
 
 def _binary(labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array]:
     terms = measures.binary_terms(labels, predictions)
     sums = _sums(terms, drawn)
     rows, positives, predicted_sum, loss, correct, true_positives, predicted = sums[:7]
-    won, precisions = _ranked(labels, measures.buckets(predictions), drawn)
+    won, precisions = _ranked(labels, buckets(predictions), drawn)
     found = {
         "auc": won / (positives * (rows - positives)),
         "auc_pr": precisions / positives,
@@ -62,22 +72,28 @@ def _binary(labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array
     return {name: np.where(broken, np.nan, values) for name, values in found.items()}
 
 
-def _ranked(labels: Array, buckets: npt.NDArray[np.int64], drawn: Counts) -> tuple[Array, Array]:
-    """For each resample: the pairs of a positive and a negative in the right order (a tie is half
-    a pair), and the precisions at each positive, added up."""
-    used, place = np.unique(buckets, return_inverse=True)
-    size = len(used)
-    cell = place + size * (labels == 1)
+def _ranked(labels: Array, places: npt.NDArray[np.int64], drawn: Counts) -> tuple[Array, Array]:
+    """For each resample: `sums.won_pairs`, and the precisions at each positive, added up."""
     won, precisions = np.empty(len(drawn)), np.empty(len(drawn))
-    for start in range(0, len(drawn), _AT_ONCE):  # so few that they stay in the CPU's cache
-        part = slice(start, start + _AT_ONCE)
-        counts = [np.bincount(cell, row, 2 * size) for row in drawn[part]]
-        below, above = np.stack(counts).reshape(-1, 2, size).swapaxes(0, 1)
+    for part, below, above in _histograms(labels, places, drawn):
         hits, misses = (np.cumsum(side[:, ::-1], axis=1)[:, ::-1] for side in (above, below))
-        lower = below.sum(axis=1, keepdims=True) - misses + below / 2
-        won[part] = np.einsum("rk,rk->r", above, lower)
+        won[part] = won_pairs(above, below)
         precisions[part] = np.einsum("rk,rk->r", above, hits / np.maximum(hits + misses, 1))
     return won, precisions
+
+
+def _histograms(
+    labels: Array, places: npt.NDArray[np.int64], drawn: Counts
+) -> Iterator[tuple[slice, Array, Array]]:
+    """A few resamples, and how many negatives and positives of each are in each bucket."""
+    used, place = np.unique(places, return_inverse=True)
+    size = len(used)
+    cell = place + size * (labels == 1)
+    for start in range(0, len(drawn), _AT_ONCE):  # so few that they stay in the CPU's cache
+        part = slice(start, start + _AT_ONCE)
+        counts: Array = np.stack([np.bincount(cell, row, 2 * size) for row in drawn[part]])
+        below, above = counts.reshape(-1, 2, size).swapaxes(0, 1)
+        yield part, below, above
 
 
 def _multiclass(labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array]:
@@ -89,6 +105,17 @@ def _multiclass(labels: Array, predictions: Array, drawn: Counts) -> dict[str, A
         "log_loss": loss / rows,
         "ece": measures.ece(sums[4:], rows),
     }
+
+
+def _multilabel(labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array]:
+    head = _sums(multilabel.row_terms(labels, predictions), drawn)
+    of_classes = [_sums(terms, drawn) for terms in multilabel.class_terms(labels, predictions)]
+    places = buckets(predictions, multilabel.bucket_count(labels.shape[1]))
+    won = np.empty((labels.shape[1], len(drawn)))
+    for number, (label, place) in enumerate(zip(labels.T, places.T, strict=True)):
+        for part, below, above in _histograms(label, place, drawn):
+            won[number, part] = won_pairs(above, below)
+    return multilabel.scores(head, np.stack(of_classes), won)
 
 
 def _regression(labels: Array, predictions: Array, drawn: Counts) -> dict[str, Array]:

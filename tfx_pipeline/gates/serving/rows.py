@@ -30,7 +30,7 @@ class HeldOut:
 
     Attributes:
         serialized: tf.Examples as they are stored, in the split's order.
-        labels: [N] float64, as `gates.measures` takes them.
+        labels: [N] float64, as `gates.measures` takes them; [N, classes] of a multilabel model.
         slices: Slice's name (`payment_type=Cash`) to the indices of its rows, ascending.
         total: Rows of the whole split; more than N where they are a sample.
     """
@@ -114,7 +114,7 @@ def batches(split: str | Path, rows: int) -> Iterator[list[bytes]]:
 
 
 def labels_of(serialized: Sequence[bytes], model: str | Path) -> npt.NDArray[np.float64]:
-    """The label of each row, [N], from a SavedModel's `transform_features`.
+    """The label of each row, [N] or [N, classes], from a SavedModel's `transform_features`.
 
     Raises:
         DataError: The model has no such signature, or refuses the rows.
@@ -131,7 +131,8 @@ def labels_of(serialized: Sequence[bytes], model: str | Path) -> npt.NDArray[np.
             for start in range(0, len(serialized), _LABEL_ROWS)
             if (part := serialized[start : start + _LABEL_ROWS])
         ]
-        return np.concatenate(parts).reshape(len(serialized)).astype(np.float64)
+        table = np.concatenate(parts).reshape(len(serialized), -1).astype(np.float64)
+        return table[:, 0] if table.shape[1] == 1 else table
     except (RequestError, KeyError, ValueError) as error:
         raise DataError(
             f"the labels of the held-out rows cannot be made: {error}",

@@ -34,7 +34,7 @@ from tfx_pipeline.gates.serving.materialized import Difference, Features
 from tfx_pipeline.gates.serving.measured import Skew
 from tfx_pipeline.gates.serving.replay import OUTPUT, as_rows
 from tfx_pipeline.gates.serving.rows import as_array, sample
-from transform.config import TransformConfig
+from transform.config import LabelConfig, TransformConfig
 
 TRAINER, SAVED_MODEL, SERVER = "the trainer's model", "the SavedModel", "the server"
 
@@ -68,7 +68,7 @@ class Reference:
         rows: Indices of the held-out rows that are compared.
         serialized: These rows.
         features: The model's inputs by name, in the model's order; and the label.
-        predictions: Of the trainer's float model, [M] or [M, classes].
+        predictions: Of the trainer's float model, [M] or [M, outputs].
         difference: Where the transform graph and what Transform wrote part; None: nowhere.
         split: The split where that was looked at.
         tolerance: Largest difference that is none.
@@ -115,7 +115,7 @@ def reference(
     chosen = np.unique(np.linspace(0, len(serialized) - 1, min(rows, len(serialized))).astype(int))
     kept = [serialized[row] for row in chosen]
     features = materialized.through_graph(tft_output, specs, kept)
-    predictions = _of_keras(trained.keras_model, features)
+    predictions = _of_keras(trained.keras_model, features, trained.config.label)
     return Reference(chosen, kept, features, predictions, difference, split, tolerance)
 
 
@@ -269,13 +269,18 @@ def _of_core(model: Any, folder: Path, features: Features) -> Array:
     return _predictions(model.run("core_answer", predictions, [OUTPUT]))
 
 
-def _of_keras(path: Path, features: Features) -> Array:
+def _of_keras(path: Path, features: Features, label: LabelConfig) -> Array:
+    """The model alone, and what is answered of its predictions: quantiles are sorted."""
+    import tensorflow as tf
     import tf_keras
+
+    from trainer.export import answer
 
     try:
         model = tf_keras.models.load_model(str(path), compile=False)
         inputs = {name: features[name] for name in model.input_names}
-        return _predictions({OUTPUT: model.predict(inputs, batch_size=512, verbose=0)})
+        predicted = tf.constant(model.predict(inputs, batch_size=512, verbose=0))
+        return _predictions({OUTPUT: answer(predicted, label)[OUTPUT].numpy()})
     except Exception as error:
         raise NodeFailed(
             "the trainer's model cannot be asked: "

@@ -115,7 +115,7 @@ def judge(
         candidates: The ladder, failed rows and the float model among them.
         gates: The budgets and the objective.
         task: What kind of label.
-        labels: Of the held-out rows, [N].
+        labels: Of the held-out rows, [N], or [N, classes] of a multilabel model.
         server: What served.
     """
     found = {each.name: each for each in measured}
