@@ -19,11 +19,14 @@ from pathlib import Path
 
 from tfx_pipeline.report import record as records
 
-_TEMPLATE = """
-import os, sys
+ASSAY = """
 import tfx_pipeline.graph, tfx_pipeline.runners.local.execute, trainer.run, trainer.export
 from tfx_pipeline.cli.main import main
+"""
 
+_TEMPLATE = """
+import os, sys, traceback
+exec(sys.argv[1])
 print("ready", flush=True)
 for line in sys.stdin:
     output, *words = line.rstrip("\\n").split("\\t")
@@ -34,7 +37,12 @@ for line in sys.stdin:
             os.dup2(target, descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.argv = ["assay", *words]
-        main()
+        try:
+            main()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
     print(pid, flush=True)
     _, status = os.waitpid(pid, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
@@ -82,10 +90,16 @@ class Template:
 
 
 @contextmanager
-def template(folder: Path, repo: Path) -> Iterator[Template]:
-    """Imports the pipeline in a new process; ends it whatever happens."""
+def template(folder: Path, repo: Path, program: str = ASSAY) -> Iterator[Template]:
+    """Imports the pipeline in a new process; ends it whatever happens.
+
+    Args:
+        folder: For its log, and the terminals of its forks.
+        repo: On its path.
+        program: What it imports, and the function `main` that a fork calls with its `sys.argv`.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-c", _TEMPLATE],
+        [sys.executable, "-c", _TEMPLATE, program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=(folder / "template.log").open("wb"),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
 from tests.conformance.lineage import lineage
+from tests.e2e.processes import Template, template
 from tests.runners import doubles
 from tests.runners.remembering import Remembering
 from tfx_pipeline.config import PipelineConfig, load_config
@@ -228,29 +228,25 @@ import sys
 from tests.runners import doubles
 from tests.runners.remembering import Remembering
 from tfx_pipeline.config import load_config
-from tfx_pipeline.runners.local import RunOptions, run_pipeline
-resume = None if sys.argv[2] == "-" else ""
-run_pipeline(load_config(sys.argv[1]), RunOptions(resume=resume), Remembering(), doubles.create)
+from tfx_pipeline.runners.local import RunOptions, execute, run_pipeline
+def main():
+    run_pipeline(load_config(sys.argv[1]), RunOptions(), Remembering(), doubles.create)
 """
 
 
-def child(config: PipelineConfig, repo: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(config.folder), "-"],
-        cwd=repo,
-        env={**os.environ, "PYTHONPATH": str(repo)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> Iterator[Template]:
+    with template(tmp_path_factory.mktemp("processes"), repo, CHILD) as found:
+        yield found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("node", ["A", "B", "C"])
 def test_kill_9_then_resume_leaves_the_lineage_of_an_undisturbed_run(
-    config: PipelineConfig, display: Remembering, repo: Path, node: str, tmp_path: Path
+    config: PipelineConfig, display: Remembering, processes: Template, node: str, tmp_path: Path
 ) -> None:
     order(config, node, "kill")
-    assert child(config, repo).wait(120) == -signal.SIGKILL
+    assert processes.start(str(config.folder)).wait() == -signal.SIGKILL
     killed = records.load(config.root, "latest")
     assert killed.state == "interrupted"
     record = run(config, display, resume="")
@@ -268,16 +264,19 @@ def test_kill_9_then_resume_leaves_the_lineage_of_an_undisturbed_run(
 
 @pytest.mark.slow
 def test_ctrl_c_ends_at_once_and_leaves_nothing_running(
-    config: PipelineConfig, display: Remembering, repo: Path
+    config: PipelineConfig, display: Remembering, processes: Template
 ) -> None:
     order(config, "A", "sleep 60")
-    process = child(config, repo)
+    process = processes.start(str(config.folder))
     deadline = time.monotonic() + 120
     while tries(config, "A") == 0:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    process.wait(45)  # Well before the node would end; a busy machine takes its time.
+    signalled = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    process.wait()
+    # Well before the node would end; a busy machine takes its time.
+    assert time.monotonic() - signalled < 45
     record = records.load(config.root, "latest")
     assert record.state == "interrupted"
     assert record.exit_code == 130
