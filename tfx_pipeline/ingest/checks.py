@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,14 @@ from tfx_pipeline.errors import DataError
 from tfx_pipeline.ingest import csv_scan, image_folder
 from tfx_pipeline.ingest.faults import BadValues
 from tfx_pipeline.ingest.files import SPLITS, InputFile
+from tfx_pipeline.ingest.multilabel import OUTSIDE, memberships
 from tfx_pipeline.ingest.source import Source
 from transform.config import LabelConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 _SHOWN = 5  # Faults told at once; more do not fit on a screen.
 
@@ -90,7 +94,8 @@ class LabelCount:
 
     Attributes:
         label: What the label is.
-        counts: For each split, how often each class occurs (for regression: up to two values).
+        counts: For each split, how often each class occurs (of a number: up to two values; of a
+            multilabel: rows with the class).
         rows: Rows in each split.
     """
 
@@ -110,6 +115,8 @@ class LabelCount:
         """
         for split in range(len(SPLITS)):
             self.rows[split] += int((splits == split).sum())
+        if self.label.task == "multilabel":
+            return self.label.column, self._add_several(columns[self.label.column], splits)
         needed = [self.label.column, *([self.label.of] if self.label.of else [])]
         for name in needed:
             if faults := _not_one_value(columns[name], name, self.label):
@@ -122,10 +129,21 @@ class LabelCount:
             return self.label.column, faults
         for split, counter in enumerate(self.counts):
             distinct, counts = np.unique(values[splits == split], return_counts=True)
-            if self.label.task == "regression" and len(counter) + len(distinct) > 2:
+            if self.label.is_value and len(counter) + len(distinct) > 2:
                 distinct, counts = distinct[:2], counts[:2]  # Only whether it varies matters.
             counter.update(dict(zip(distinct.tolist(), counts.tolist(), strict=True)))
         return "", []
+
+    def _add_several(self, cells: pa.Array, splits: np.ndarray) -> list[BadValues]:
+        """Counts the rows that have each class of a multilabel; returns those with an unknown
+        one."""
+        found = memberships(cells, self.label)
+        classes = self.label.classes
+        rows, ids = np.divmod(np.unique(found.rows * len(classes) + found.classes), len(classes))
+        for split, counter in enumerate(self.counts):
+            counts = np.bincount(ids[splits[rows] == split], minlength=len(classes)).tolist()
+            counter.update({name: n for name, n in zip(classes, counts, strict=True) if n})
+        return found.faults
 
     def check(self, source: Source) -> None:
         """Checks all rows together.
@@ -134,6 +152,9 @@ class LabelCount:
             DataError: A label that never varies, in the data or in a split that needs both; or a
                 split without rows.
         """
+        if self.label.task == "multilabel":
+            self._check_several(source)
+            return
         everywhere: Counter[object] = sum(self.counts, Counter())
         where = f"{', '.join(source.paths[:3])}, column {self.label.column!r}"
         if len(everywhere) == 1:
@@ -145,12 +166,50 @@ class LabelCount:
         self._check_split_sizes(source, where)
         for split in ("train", "eval"):
             counter = self.counts[SPLITS.index(split)]
-            if len(counter) == 1 and self.label.task != "regression":
+            if len(counter) == 1 and self.label.has_classes:
                 raise DataError(
                     f"the label is {_name(next(iter(counter)))} in all {counter.total()} rows of "
                     f"the split {split!r}",
                     where=where,
                     hint="Both classes must be in train and eval: add rows or change `data.split`.",
+                )
+
+    def _check_several(self, source: Source) -> None:
+        """Of a multilabel: some class must tell rows apart, in train and in eval as well."""
+        where = f"{', '.join(source.paths[:3])}, column {self.label.column!r}"
+        everywhere: Counter[object] = sum(self.counts, Counter())
+        if not _telling(everywhere, sum(self.rows)):
+            all_rows = f"all {sum(self.rows)} rows"
+            raise DataError(
+                f"the label is {self.label.separator.join(map(str, everywhere))!r} in {all_rows}"
+                if everywhere
+                else f"the label has no class in {all_rows}",
+                where=where,
+                hint="A model needs rows with a class and rows without it: check `data.label` "
+                "(separator, classes) and the data.",
+            )
+        self._check_split_sizes(source, where)
+        for split in ("train", "eval"):
+            index = SPLITS.index(split)
+            told = _telling(self.counts[index], self.rows[index])
+            if not told:
+                raise DataError(
+                    f"each class of the label is in all {self.rows[index]} rows of the split "
+                    f"{split!r}, or in none",
+                    where=where,
+                    hint="Rows with a class and rows without it must be in train and eval: add "
+                    "rows or change `data.split`.",
+                )
+            if untold := [name for name in self.label.classes if name not in told]:
+                log.warning(
+                    "%d of %d classes are in all rows of the split %r, or in none (%s): %s",
+                    len(untold),
+                    len(self.label.classes),
+                    split,
+                    ", ".join(map(repr, untold[:10])) + (", ..." if len(untold) > 10 else ""),
+                    "they cannot be learned"
+                    if split == "train"
+                    else "macro_auc is the mean of the others'",
                 )
 
     def _check_split_sizes(self, source: Source, where: str) -> None:
@@ -168,6 +227,11 @@ class LabelCount:
                 hint="Add rows, or change `data.split`: eval_fraction, val_fraction (0: no val), "
                 "key or column.",
             )
+
+
+def _telling(counter: Counter[object], rows: int) -> set[object]:
+    """The classes that some of the rows have, and some have not."""
+    return {name for name, count in counter.items() if count < rows}
 
 
 def _not_one_value(lists: pa.Array, name: str, label: LabelConfig) -> list[BadValues]:
@@ -195,7 +259,7 @@ def _not_one_value(lists: pa.Array, name: str, label: LabelConfig) -> list[BadVa
 
 
 def _outside_classes(values: np.ndarray, label: LabelConfig) -> list[BadValues]:
-    if label.task == "regression":
+    if label.is_value:
         return []
     classes = label.classes
     names = {name.encode() for name in classes}
@@ -212,7 +276,7 @@ def _outside_classes(values: np.ndarray, label: LabelConfig) -> list[BadValues]:
         others = {value.decode(errors="backslashreplace") for value in values[rows]} - {first}
         also = f" and {', '.join(map(repr, sorted(others)[:5]))}" if others else ""
         hint += f"Add {first!r}{also} there, or to `data.missing_values` and drop the rows."
-    return [BadValues(int(rows[0]), first, "is none of the label's classes", hint, len(rows))]
+    return [BadValues(int(rows[0]), first, OUTSIDE, hint, len(rows))]
 
 
 def _headline(bad: BadValues) -> str:

@@ -27,6 +27,9 @@ _NEGATIVE = (
 _MAX_NUMBER_CLASSES = 20
 _MAX_CLASSES = 200
 _MIN_ROWS_A_VALUE = 5
+_SEPARATORS = ("|", ";")
+_MAX_LABELS = 50  # Classes of a multilabel: more are taken for texts of another kind.
+_LEAST_CELLS = 3  # Two different cells are two classes, whatever they are called.
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,12 @@ class LabelProfile:
 
     Attributes:
         column: Its name.
-        task: binary, multiclass or regression.
+        task: binary, multiclass, multilabel or regression.
         classes: Class names, the positive one second; empty for regression.
         why: How the task and the order of the classes were found.
         counts: Rows of each class; empty for regression.
-        targets: float64 [N, C]: one-hot classes, or the number itself [N, 1].
+        targets: float64 [N, C]: 1 for each class that a row has, or the number itself [N, 1].
+        separator: Of the classes in a cell of a multilabel.
     """
 
     column: str
@@ -48,6 +52,7 @@ class LabelProfile:
     why: str
     counts: dict[str, int]
     targets: np.ndarray
+    separator: str = ""
 
     @property
     def majority_share(self) -> float:
@@ -57,6 +62,8 @@ class LabelProfile:
     @property
     def ids(self) -> np.ndarray:
         """int64 [N]: which distinct label value each row has."""
+        if self.task == "multilabel":
+            return np.unique(self.targets, axis=0, return_inverse=True)[1].reshape(-1)
         if self.classes:
             return np.asarray(self.targets.argmax(axis=1))
         return np.unique(self.targets[:, 0], return_inverse=True)[1]
@@ -68,6 +75,8 @@ def profile_label(name: str, column: pa.Array) -> LabelProfile:
     Raises:
         DataError: It is missing in some rows, never varies, or has too many values to be classes.
     """
+    if (several := _multilabel(name, column)) is not None:
+        return several
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
         raise DataError(
@@ -86,7 +95,10 @@ def profile_label(name: str, column: pa.Array) -> LabelProfile:
         len(counts) > _MAX_NUMBER_CLASSES
         or (len(counts) > 2 and bool(np.any(values != np.floor(values))))
     ):
-        why = f"numbers, {values.min():g} to {values.max():g}"
+        why = (
+            f"numbers, {values.min():g} to {values.max():g}; for a range and not one number, set "
+            "`task: quantile`"
+        )
         return LabelProfile(name, "regression", [], why, {}, values[:, None])
     if len(counts) > _MAX_CLASSES:
         raise DataError(
@@ -103,6 +115,40 @@ def profile_label(name: str, column: pa.Array) -> LabelProfile:
         else ""
     )
     return LabelProfile(name, "multiclass", classes, why, dict(counts), _one_hot(column, classes))
+
+
+def _multilabel(name: str, column: pa.Array) -> LabelProfile | None:
+    """The label as one of several classes a cell, where its texts are made of few parts that come
+    together in different ways; None where they are not.
+
+    Parts of a hierarchy ("animal|cat") are more than its cells; those of a multilabel are not.
+    """
+    cells = Counter(column.to_pylist())
+    texts = [text for text in cells if text is not None]
+    if len(texts) < _LEAST_CELLS or numbers(column) is not None:
+        return None
+    for separator in _SEPARATORS:
+        parts = {text: _parts(text, separator) for text in texts}
+        rows = Counter[str]()
+        for text, of in parts.items():
+            rows.update(dict.fromkeys(of, cells[text]))
+        joined = sum(cells[text] for text, of in parts.items() if len(of) > 1)
+        if joined < 2 or not 2 <= len(rows) <= min(_MAX_LABELS, len(texts)):
+            continue
+        classes = sorted(rows, key=lambda text: (number(text) or 0.0, text))
+        empty = f"; {column.null_count} rows have none" if column.null_count else ""
+        why = f"{joined} cells hold several of {len(classes)} names, between {separator!r}{empty}"
+        of_cell = np.array(
+            [*(np.isin(classes, of) for of in parts.values()), [False] * len(classes)]
+        )
+        cell = pc.fill_null(pc.index_in(column, pa.array(texts, column.type)), len(texts))
+        targets = of_cell[cell.to_numpy()].astype(np.float64)
+        return LabelProfile(name, "multilabel", classes, why, dict(rows), targets, separator)
+    return None
+
+
+def _parts(text: str, separator: str) -> list[str]:
+    return [part for part in map(str.strip, text.split(separator)) if part]
 
 
 def gives_away(column: pa.Array, label: LabelProfile) -> str:

@@ -221,7 +221,8 @@ def _split(table: Table, label: LabelProfile) -> SplitConfig:
     Raises:
         DataError: No split leaves every class in train and eval.
     """
-    needed = len(np.unique(label.ids)) if label.classes else 2
+    has_one = label.classes and label.task != "multilabel"
+    needed = len(np.unique(label.ids)) if has_one else 2
     for val_fraction in (0.07, 0.15, 0.0):
         split = SplitConfig(eval_fraction=0.33, val_fraction=val_fraction)
         ids = splits.cut(table.hashes, split)

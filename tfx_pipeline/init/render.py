@@ -68,6 +68,9 @@ def _thresholds(profile: DataProfile) -> list[_Threshold]:
     label = profile.label
     if label.task == "regression":
         return [_Threshold("r2", 0.0, 0.05, "0: no better than always saying the mean")]
+    if label.task == "multilabel":
+        why = "mean over the classes; 0.5 is guessing, 1 perfect"
+        return [_Threshold("macro_auc", 0.6, 0.01, why)]
     share = label.majority_share
     # A point below, for the eval split's own share differs a little from the whole's.
     floor = max(math.floor(100 * share - 1) / 100, 0.0)

@@ -22,7 +22,8 @@ class Table:
     """The data as text.
 
     Attributes:
-        columns: large_string [N] by name, null where the field is empty.
+        columns: large_string [N] by name, null where the field is empty. Several values of the
+            label in a row are joined with `|`.
         unusable: Columns that are no scalars, with what they are.
         hashes: float64 [N], what the default hash split cuts.
         sampled: Whether there are more rows than were read.
@@ -55,7 +56,8 @@ def read_table(files: Sequence[InputFile], data: DataConfig, max_rows: int) -> T
             sampled = True
             break
         for name in names or chunk.rows.schema.names:
-            text, problem = _text(chunk.rows, name, rows > 0 and name not in parts)
+            is_label = name == data.label.column
+            text, problem = _text(chunk.rows, name, rows > 0 and name not in parts, is_label)
             if problem:
                 unusable[name] = problem
             elif name not in unusable:
@@ -68,19 +70,22 @@ def read_table(files: Sequence[InputFile], data: DataConfig, max_rows: int) -> T
     return Table(columns, unusable, np.concatenate(hashes), sampled)
 
 
-def _text(rows: pa.RecordBatch, name: str, is_late: bool) -> tuple[pa.Array, str]:
+def _text(rows: pa.RecordBatch, name: str, is_late: bool, is_label: bool) -> tuple[pa.Array, str]:
     if name not in rows.schema.names or is_late:
         return None, "not in every part of the data"
     lists, faults = typed_lists(rows.column(name), "bytes", [])
     if faults:
         return None, faults[0].problem
     lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
-    if lengths.max(initial=0) > 1:
+    if lengths.max(initial=0) > 1 and not is_label:
         return None, "several values in a row"
     try:
         values = lists.flatten().cast(pa.large_string())
     except pa.ArrowInvalid:
         return None, "bytes, not text"
+    if lengths.max(initial=0) > 1:
+        cells = pa.LargeListArray.from_arrays(lists.offsets, values).to_pylist()
+        return pa.array(["|".join(cell) or None for cell in cells], pa.large_string()), ""
     positions = np.where(lengths == 1, np.cumsum(lengths) - 1, -1)
     indices = pa.array(positions, pa.int64(), mask=positions < 0)
     return values.take(indices), ""

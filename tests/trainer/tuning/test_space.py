@@ -10,7 +10,7 @@ from sklearn import metrics as sklearn_metrics
 from tfx_pipeline.errors import ConfigError
 from trainer.config import ModelConfig, TrainConfig
 from trainer.tuning.config import Budgets, Range, TuneConfig
-from trainer.tuning.metrics import measure
+from trainer.tuning.metrics import measure, metrics_of
 from trainer.tuning.objective import Objective
 from trainer.tuning.pruning import worse_than_median
 from trainer.tuning.space import Problem, applied, decoded, encoded, problems
@@ -160,6 +160,51 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     assert number["r2"] == pytest.approx(sklearn_metrics.r2_score(value, value + 0.1))
     assert np.isnan(measure("binary", np.ones(4), np.ones((4, 1)))["auc"])
     assert np.isnan(measure("binary", label, np.full((300, 1), np.nan))["log_loss"])
+
+
+def test_metrics_of_several_classes_are_those_of_the_gates() -> None:
+    from tfx_pipeline.gates.measures import measure as measured
+
+    rng = np.random.default_rng(6)
+    has = rng.integers(0, 2, (200, 4))
+    has[:, 3] = 0  # A class that no row has, and none is said to have.
+    p = np.round(rng.uniform(0, 1, (200, 4)), 2)
+    p[:, 3] = 0.1
+    found = measure("multilabel", has, p)
+    assert tuple(found) == metrics_of("multilabel")
+    gates = measured("multilabel", has, p)
+    for name, value in found.items():
+        assert value == pytest.approx(gates[name], abs=1e-3), name
+    assert found["macro_auc"] == pytest.approx(
+        sklearn_metrics.roc_auc_score(has[:, :3], p[:, :3], average="macro")
+    )
+    assert found["micro_f1"] == pytest.approx(
+        sklearn_metrics.f1_score(has, p > 0.5, average="micro")
+    )
+    nothing = measure("multilabel", np.zeros((3, 2)), np.zeros((3, 2)))
+    assert np.isnan([nothing["macro_auc"], nothing["macro_f1"], nothing["micro_f1"]]).all()
+    assert nothing["subset_accuracy"] == 1
+
+
+def test_metrics_of_quantiles_are_those_of_the_gates() -> None:
+    from tfx_pipeline.gates.measures import measure as measured
+
+    rng = np.random.default_rng(7)
+    value, levels = np.round(rng.normal(size=(300, 1)), 1), [0.1, 0.4, 0.6, 0.9]
+    crossing = np.round(rng.normal(size=(300, 4)), 1)
+    found = measure("quantile", value, crossing, levels)
+    assert set(found) == set(metrics_of("quantile", levels))
+    gates = measured("quantile", value, np.sort(crossing, axis=1), levels)
+    for name, number in found.items():
+        assert number == pytest.approx(gates[name], abs=1e-6), name
+    losses = [
+        sklearn_metrics.mean_pinball_loss(value[:, 0], column, alpha=q)
+        for q, column in zip(levels, np.sort(crossing, axis=1).T, strict=True)
+    ]
+    assert found["pinball_loss"] == pytest.approx(np.mean(losses))
+    one = measure("quantile", value, crossing[:, :1], [0.5])
+    assert tuple(one) == ("pinball_loss", "quantile_error", "mae")
+    assert set(one) == set(metrics_of("quantile", [0.5]))
 
 
 def test_a_folded_score_puts_budgets_first() -> None:

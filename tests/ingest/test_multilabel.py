@@ -1,0 +1,96 @@
+"""Labels with several classes a row: what is counted, and every mistake in them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from tests.ingest.conftest import Write, make_source, read_source
+from tests.ingest.test_bad_input import error_of
+from tfx_pipeline.ingest.multilabel import memberships
+from transform.config import LabelConfig
+
+LABEL = {"column": "y", "task": "multilabel", "classes": ["a", "b", "c"]}
+SPLIT = {"method": "column", "column": "part", "val_fraction": 0.0}
+
+
+def csv(*cells: str, parts: str = "te") -> str:
+    """Rows with these labels, in turn of train and eval."""
+    names = {"t": "train", "e": "eval"}
+    rows = [f"{i},{cell},{names[parts[i % len(parts)]]}" for i, cell in enumerate(cells)]
+    return "\n".join(["x,y,part", *rows, ""])
+
+
+def test_a_row_has_any_number_of_classes(write: Write) -> None:
+    path = write(csv("a|b", "b", "", "a | c", "c", "a|a"))
+    rows = read_source(make_source(path, label=LABEL, split=SPLIT))
+    assert rows["y"] == [[b"a|b"], [b"b"], [], [b"a | c"], [b"c"], [b"a|a"]]
+
+
+def test_lists_are_classes_too(tmp_path: Any) -> None:
+    path = str(tmp_path / "rows.parquet")
+    lists = [["a", "b"], ["c"], [], None, ["b"], ["a", "b", "c"]]
+    table = {"x": [1.0] * 6, "y": lists, "part": ["train", "eval"] * 3}
+    parquet.write_table(pa.table(table), path)
+    rows = read_source(make_source(path, label=LABEL, split=SPLIT))
+    assert rows["y"][0] == [b"a", b"b"]
+    assert rows["y"][3] == []
+
+
+def test_pairs_of_rows_and_classes() -> None:
+    cells = pa.array([[b"b;a"], [], [b"x;c"], [b"c", b"b ;x"]], pa.large_list(pa.large_binary()))
+    label = LabelConfig.model_validate({**LABEL, "separator": ";"})
+    found = memberships(cells, label)
+    pairs = list(zip(found.rows.tolist(), found.classes.tolist(), strict=True))
+    assert pairs == [(0, 1), (0, 0), (2, 2), (3, 2), (3, 1)]
+    (fault,) = found.faults
+    assert (fault.row, fault.value, fault.count) == (2, "x", 2)
+
+
+def test_an_unknown_class_names_line_and_cell(write: Write) -> None:
+    path = write(csv("a|b", "b", "a|sprot", "c|d", "sprot"))
+    text = error_of(path, label=LABEL, split=SPLIT)
+    assert "line 4, column 'y'" in text
+    assert "'sprot' is none of the label's classes (3 such values)" in text
+    assert "Add 'sprot' and 'd' there" in text
+    # Another separator than the data have: the whole cell is no class.
+    text = error_of(path, label={**LABEL, "separator": ";"}, split=SPLIT)
+    assert "'a|b' is none of the label's classes" in text
+    assert "told apart by ';'" in text
+
+
+def test_labels_that_never_vary(write: Write) -> None:
+    text = error_of(write(csv("a|b", "b|a", "a|b", "a|b")), label=LABEL, split=SPLIT)
+    assert "the label is 'a|b' in all 4 rows" in text
+    text = error_of(write(csv("", "", "", " ")), label=LABEL, split=SPLIT)
+    assert "the label has no class in all 4 rows" in text
+    text = error_of(write(csv("a", "b", "", "b")), label=LABEL, split=SPLIT)
+    assert "in all 2 rows of the split 'eval', or in none" in text
+
+
+def test_a_class_that_cannot_be_learned_is_told(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(csv("a|b", "a", "b", "b"))
+    with caplog.at_level(logging.WARNING, "tfx_pipeline.ingest.checks"):
+        read_source(make_source(path, label=LABEL, split=SPLIT))
+    first, second = caplog.messages
+    assert "2 of 3 classes are in all rows of the split 'train', or in none ('b', 'c')" in first
+    assert "cannot be learned" in first
+    assert "1 of 3 classes are in all rows of the split 'eval', or in none ('c')" in second
+
+
+def test_a_quantile_label_is_checked_as_a_number(write: Write) -> None:
+    label = {"column": "y", "task": "quantile"}
+    text = error_of(write(csv("1", "2", "", "4")), label=label, split=SPLIT)
+    assert "the label is missing" in text
+    text = error_of(write(csv("1", "2", "three", "4")), label=label, split=SPLIT)
+    assert "'three' is not a number" in text
+    text = error_of(write(csv("7", "7", "7", "7")), label=label, split=SPLIT)
+    assert "the label is 7.0 in all 4 rows" in text
+    rows = read_source(make_source(write(csv("1", "2", "1", "2")), label=label, split=SPLIT))
+    assert rows["y"] == [[1.0], [2.0], [1.0], [2.0]]
