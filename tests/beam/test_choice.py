@@ -17,7 +17,7 @@ from tfx_pipeline.config.beam import BeamConfig
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError
 from tfx_pipeline.runners.beam import choice
-from tfx_pipeline.runners.beam.options import beam_args
+from tfx_pipeline.runners.beam.options import LOCAL_RUNNER, beam_args
 
 GB = 10**9
 CLOUD = {"project": "my-project", "region": "europe-west1", "temp_location": "gs://my/tmp"}
@@ -83,7 +83,7 @@ def test_the_graph_gets_the_choice_and_the_log_says_it(
     config = of(str(tmp_path / "*.csv"), master="flink.example:8081")
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(choice, "memory_free", lambda _: 16 * GB)
-    assert beam_args(config) == ["--runner=FnApiRunner", "--sdk_container_image=local"]
+    assert beam_args(config) == [f"--runner={LOCAL_RUNNER}", "--sdk_container_image=local"]
     assert "1.0 kB of data" in caplog.text
     monkeypatch.setattr(choice, "memory_free", lambda _: GB)
     named = config.with_run(beam=BeamConfig(runner="flink", master="flink.example:8081"))

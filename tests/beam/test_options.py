@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tests.e2e.project import TAXI
 from tfx_pipeline.config.beam import BeamConfig
 from tfx_pipeline.config.pipeline import PipelineConfig
-from tfx_pipeline.runners.beam.options import beam_args
+from tfx_pipeline.runners.beam.options import LOCAL_RUNNER, beam_args
 
 
 def config(**beam: Any) -> PipelineConfig:
@@ -34,7 +34,7 @@ def parsed(**beam: Any) -> dict[str, Any]:
 
 
 def test_local_is_the_default_and_needs_no_network() -> None:
-    assert beam_args(config()) == ["--runner=FnApiRunner", "--sdk_container_image=local"]
+    assert beam_args(config()) == [f"--runner={LOCAL_RUNNER}", "--sdk_container_image=local"]
 
 
 def test_flink_on_a_cluster() -> None:
@@ -54,6 +54,14 @@ def test_flink_on_a_cluster() -> None:
     assert int(found["sdk_worker_parallelism"]) == 2
     assert found["artifacts_dir"] == "/shared/staged"
     assert (found["job_port"], found["artifact_port"]) == (8099, 8098)
+
+
+def test_packages_are_listed_only_for_workers_that_are_another_installation() -> None:
+    """By `pip freeze`, which takes seconds of each job."""
+    unlisted = "disable_logging_submission_environment"
+    assert parsed(runner="flink")["experiments"] == [unlisted]
+    elsewhere = {"type": "external", "address": "workers.example:50000"}
+    assert not parsed(runner="flink", master="a:8081", environment=elsewhere)["experiments"]
 
 
 def test_a_job_server_that_runs_already_is_used() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from transform.config import TransformConfig, storage_types
 
-BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=local"]
+RUNNER = "tfx_pipeline.runners.beam.local.runner.LocalRunner"
 
 CONFIG = TransformConfig.model_validate(
     {
@@ -155,7 +155,9 @@ def write_schema(folder: Path, rows: list[Row]) -> None:
     tfdv.write_schema_text(inferred, str(folder / "schema" / "schema.pbtxt"))
 
 
-def run_executor(executor: type, folder: Path, name: str, cache: Path | None = None) -> Transformed:
+def run_executor(
+    executor: type, folder: Path, name: str, cache: Path | None = None, *, runner: str = RUNNER
+) -> Transformed:
     """Runs a Transform executor on a folder's examples and schema.
 
     Args:
@@ -163,6 +165,7 @@ def run_executor(executor: type, folder: Path, name: str, cache: Path | None = N
         folder: Holds `examples` and `schema`.
         name: Folder inside of it for the outputs.
         cache: Analyzer cache to read.
+        runner: Of its Beam job.
 
     Returns:
         Its output; the features are those of the eval split, in the order of the rows.
@@ -189,7 +192,9 @@ def run_executor(executor: type, folder: Path, name: str, cache: Path | None = N
     if cache is not None:
         inputs["analyzer_cache"] = artifact(TransformCache, cache)
     context = BaseBeamExecutor.Context(
-        beam_pipeline_args=BEAM_ARGS, tmp_dir=str(out / "tmp"), unique_id="1"
+        beam_pipeline_args=[f"--runner={runner}", "--sdk_container_image=local"],
+        tmp_dir=str(out / "tmp"),
+        unique_id="1",
     )
     executor(context).Do(
         inputs,

@@ -12,6 +12,19 @@ import pytest
 from tests.transform.table import Transformed, run_executor, table, write_split
 
 
+def assert_equal_features(ours: Transformed, theirs: Transformed, but: str = "") -> None:
+    """The same features with the same values, rows in one order."""
+    assert set(theirs.features) == set(ours.features)
+    for name, mine in ours.features.items():
+        if name == but:
+            continue
+        other = theirs.features[name]
+        if hasattr(mine, "values"):
+            np.testing.assert_array_equal(mine.indices, other.indices)
+            mine, other = mine.values, other.values
+        np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_the_stock_executor_goes_on_from_our_cache(transformed: Transformed) -> None:
     from tfx.components.transform import executor as tfx_executor
@@ -24,15 +37,26 @@ def test_the_stock_executor_goes_on_from_our_cache(transformed: Transformed) -> 
 
     assert tfx_executor.TransformProcessor.__module__ == tfx_executor.__name__
     assert stock.output.vocabulary_by_name("city_vocabulary") == [b"Rome", b"Oslo", b"Ulm"]
-    assert set(stock.features) == set(transformed.features)
-    for name, ours in transformed.features.items():
-        if name == "review_weights_xf":
-            continue  # TFT caches no analyzer that reads another's result, as document counts do
-        theirs = stock.features[name]
-        if hasattr(ours, "values"):
-            np.testing.assert_array_equal(ours.indices, theirs.indices)
-            ours, theirs = ours.values, theirs.values
-        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6, atol=1e-6)
+    # TFT caches no analyzer that reads another's result, as document counts do.
+    assert_equal_features(transformed, stock, but="review_weights_xf")
+
+
+@pytest.mark.slow
+def test_its_features_are_those_of_the_stock_executor_on_beams_runner(
+    transformed: Transformed,
+) -> None:
+    """Bit by bit the vocabularies, 1e-6 what comes of moments; and TFT's own readers read it."""
+    from tfx.components.transform import executor as tfx_executor
+
+    folder = transformed.folder.parent
+    write_split(folder, "train", transformed.rows)
+    stock = run_executor(tfx_executor.Executor, folder, "by_beam", runner="FnApiRunner")
+
+    assets = {p.name: p.read_bytes() for p in (stock.folder / "graph").rglob("assets/*")}
+    assert assets
+    ours = (transformed.folder / "graph").rglob("assets/*")
+    assert {path.name: path.read_bytes() for path in ours} == assets
+    assert_equal_features(transformed, stock)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from tfx_pipeline.runners.beam.choice import choose
 log = logging.getLogger(__name__)
 
 _RUNNERS = "tfx_pipeline.runners.beam.runner"
+LOCAL_RUNNER = "tfx_pipeline.runners.beam.local.runner.LocalRunner"
 
 
 def beam_args(config: PipelineConfig) -> list[str]:
@@ -46,8 +47,9 @@ def engine_args(beam: BeamConfig, setup_file: str = "") -> list[str]:
 
 
 def _local(_: BeamConfig) -> Iterator[str]:
+    # Beam's `FnApiRunner`, which keeps all rows in memory, can be asked for in `args`. Its
     # `DirectRunner` would first try to fetch Prism from the network.
-    yield "--runner=FnApiRunner"
+    yield f"--runner={LOCAL_RUNNER}"
     yield from _NO_SDIST
 
 
@@ -111,6 +113,9 @@ def _environment(beam: BeamConfig) -> Iterator[str]:
     yield f"--environment_type={environment.type.upper()}"
     if environment.type == "external":
         yield f"--environment_config={environment.address}"
+    elif environment.type == "loopback":
+        # Beam would stage what `pip freeze` prints for each job: what this process has, for itself.
+        yield "--experiments=disable_logging_submission_environment"
     elif environment.type == "docker":
         yield f"--environment_config={environment.image}"
     elif environment.type == "process":

@@ -1,0 +1,199 @@
+"""`LocalRunner` against FnApiRunner on small jobs, and what it leaves to that one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.transforms.userstate import CombiningValueStateSpec
+
+RUNNERS = ("FnApiRunner", "tfx_pipeline.runners.beam.local.runner.LocalRunner")
+
+
+class _Sum(beam.CombineFn):
+    """The sum."""
+
+    def create_accumulator(self) -> int:
+        return 0
+
+    def add_input(self, accumulator: int, value: int) -> int:
+        return accumulator + value
+
+    def merge_accumulators(self, accumulators: Any) -> int:
+        return sum(accumulators)
+
+    def extract_output(self, accumulator: int) -> int:
+        return accumulator
+
+
+class _AtTheEnd(beam.DoFn):
+    """Says at the end of a bundle how many elements there were."""
+
+    def start_bundle(self) -> None:
+        self._count = 0
+
+    def process(self, value: Any) -> None:
+        self._count += 1
+
+    def finish_bundle(self) -> Any:
+        from apache_beam.transforms.window import GlobalWindows
+
+        yield GlobalWindows.windowed_value(self._count)
+
+
+def _tagged(value: int) -> Any:
+    yield value
+    if value % 2:
+        yield beam.pvalue.TaggedOutput("odd", value)
+
+
+def _outputs(numbers: Any) -> Any:
+    return numbers | beam.FlatMap(_tagged).with_outputs("odd", main="all")
+
+
+def _flat(numbers: Any) -> Any:
+    made = _outputs(numbers)
+    return (made.odd, made.all) | beam.Flatten()
+
+
+def _kv(numbers: Any) -> Any:
+    return numbers | beam.Map(lambda n: (n % 3, n))
+
+
+def _both(numbers: Any) -> Any:
+    words = numbers | beam.Map(lambda n: (n % 3, str(n)))
+    joined = {"n": _kv(numbers), "w": words} | beam.CoGroupByKey()
+    return joined | beam.MapTuple(lambda k, v: (k, sorted(v["n"]), sorted(v["w"])))
+
+
+def _centred(numbers: Any) -> Any:
+    """Reads the rows twice: for their mean, and to take it off."""
+    mean = numbers | beam.combiners.Mean.Globally()
+    return numbers | "off" >> beam.Map(lambda n, m: n - m, beam.pvalue.AsSingleton(mean))
+
+
+JOBS: dict[str, Callable[[Any], Any]] = {
+    "group": lambda n: _kv(n) | beam.GroupByKey() | beam.MapTuple(lambda k, v: (k, sorted(v))),
+    "keys of several types": lambda n: (
+        n
+        | beam.Map(lambda v: ((v % 2, "x") if v % 3 else v % 2 == 0, v))
+        | beam.CombinePerKey(sum)
+        | beam.Map(repr)
+    ),
+    "join": _both,
+    "combine per key": lambda n: _kv(n) | beam.CombinePerKey(_Sum()),
+    "with a fan-out": lambda n: _kv(n) | beam.CombinePerKey(_Sum()).with_hot_key_fanout(4),
+    "combine all": lambda n: n | beam.CombineGlobally(_Sum()),
+    "combine nothing": lambda n: n | beam.Filter(lambda v: v < 0) | beam.CombineGlobally(_Sum()),
+    "a side input of rows": _centred,
+    "a list, a dict": lambda n: (
+        n
+        | beam.Map(
+            lambda v, some, named: (v, len(list(some)), named[v % 3]),
+            beam.pvalue.AsList(n),
+            beam.pvalue.AsDict(_kv(n) | "few" >> beam.CombinePerKey(max)),
+        )
+    ),
+    "a second output": _flat,
+    "an output that nobody reads": lambda n: _outputs(n).all,
+    "the end of a bundle": lambda n: n | beam.Reshuffle() | beam.ParDo(_AtTheEnd()) | _sum(),
+    "the largest": lambda n: _kv(n) | beam.combiners.Top.PerKey(2),
+    "batches of a size": lambda n: (
+        n
+        | beam.BatchElements(min_batch_size=4, max_batch_size=4)
+        | beam.FlatMap(lambda batch: batch)
+    ),
+}
+
+
+def _sum() -> Any:
+    return beam.CombineGlobally(sum)
+
+
+def results(runner: str, job: Callable[[Any], Any], folder: Path) -> list[str]:
+    """What a job makes of the numbers from 0 to 19, read from TFRecords, as sorted text."""
+    rows = folder / "rows-00000-of-00001.gz"
+    if not rows.exists():
+        with beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS[1]}"])) as pipeline:
+            made = pipeline | beam.Create([str(n).encode() for n in range(20)])
+            made | beam.io.WriteToTFRecord(str(folder / "rows"), file_name_suffix=".gz")
+    found = folder / "found"
+    found.mkdir(exist_ok=True)
+    for old in found.iterdir():
+        old.unlink()
+    with beam.Pipeline(options=PipelineOptions([f"--runner={runner}"])) as pipeline:
+        numbers = pipeline | beam.io.ReadFromTFRecord(str(rows)) | "number" >> beam.Map(int)
+        lines = job(numbers) | "text" >> beam.Map(repr)
+        lines | beam.io.WriteToText(str(found / "lines"))
+    return sorted(line for path in found.iterdir() for line in path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_it_makes_what_beams_own_makes(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="tfx_pipeline"):
+        ours = results(RUNNERS[1], JOBS[name], tmp_path)
+    assert "Beam's own runner" not in caplog.text
+    assert ours
+    assert ours == results(RUNNERS[0], JOBS[name], tmp_path)
+
+
+class _Stateful(beam.DoFn):
+    SEEN = CombiningValueStateSpec("seen", sum)
+
+    def process(self, pair: tuple[int, int], seen: Any = beam.DoFn.StateParam(SEEN)) -> Any:  # noqa: B008
+        seen.add(1)
+        yield pair[0], seen.read()
+
+
+@pytest.mark.parametrize(
+    ("job", "why"),
+    [
+        (lambda n: _kv(n) | beam.ParDo(_Stateful()), "_Stateful"),
+        (
+            lambda n: (
+                n
+                | beam.Map(lambda v: beam.window.TimestampedValue((0, v), v))
+                | beam.WindowInto(beam.window.FixedWindows(5))
+                | beam.CombinePerKey(sum)
+            ),
+            "windows",
+        ),
+    ],
+)
+def test_what_it_does_not_know_goes_to_beams_own(
+    job: Callable[[Any], Any], why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="tfx_pipeline"):
+        ours = results(RUNNERS[1], job, tmp_path)
+    assert f"{why}" in caplog.text
+    assert ours == results(RUNNERS[0], job, tmp_path)
+
+
+def test_an_error_names_its_step_and_leaves_no_file(tmp_path: Path) -> None:
+    def fail(value: int) -> bytes:
+        if value == 13:
+            raise ValueError("thirteen")
+        return b"fine"
+
+    def job(numbers: Any) -> Any:
+        written = numbers | "unlucky" >> beam.Map(fail)
+        written | beam.io.WriteToTFRecord(str(tmp_path / "out" / "rows"), file_name_suffix=".gz")
+        return numbers
+
+    with pytest.raises(ValueError, match=r"thirteen \[while running 'unlucky"):
+        results(RUNNERS[1], job, tmp_path)
+    assert not list(tmp_path.glob("**/out/**/*"))
+    assert not list(tmp_path.glob(".writing*"))
+
+
+def test_rows_are_read_again_and_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="tfx_pipeline"):
+        results(RUNNERS[1], _centred, tmp_path)
+    assert "2 passes over the rows" in caplog.text

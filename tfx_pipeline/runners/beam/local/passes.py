@@ -1,0 +1,197 @@
+"""The order of things: small collections are kept, rows are read again instead of being kept.
+
+A pass reads the sources once and takes every step that can be taken. What waits for the result of
+one (a mean, a vocabulary) is for the next pass, which reads the rows again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from tfx_pipeline.runners.beam.local import operators as ops
+from tfx_pipeline.runners.beam.local.plan import BARRIERS, Step
+
+log = logging.getLogger(__name__)
+
+_PLAIN = {
+    "impulse": ops.Impulse,
+    "read": ops.Read,
+    "same": ops.Same,
+    "flatten": ops.Same,
+    "batch": ops.Batch,
+    "write": ops.Write,
+    "group": ops.Group,
+    "combine": ops.Combine,
+    "keep": ops.Same,
+}
+
+
+def run(steps: list[Step]) -> int:
+    """Runs a plan; how many passes over the rows it took."""
+    flowing = _flowing(steps)
+    steps = _with_keeps(steps, flowing)
+    over_rows = [step for step in steps if flowing & {*step.outputs.values(), *step.inputs}]
+    kept: dict[Any, list[Any]] = {}
+    waiting = list(steps)
+    passes = 0
+    while waiting:
+        ready = next((s for s in waiting if s.reads <= kept.keys() and s.kind != "read"), None)
+        if ready is not None:
+            _run_kept(ready, kept)
+            waiting.remove(ready)
+        else:
+            waiting = _run_pass(steps, waiting, kept)
+            passes += 1
+        _forget(kept, waiting, over_rows if waiting else [])
+    return passes
+
+
+def _flowing(steps: list[Step]) -> set[Any]:
+    """The collections that come from a source's rows, with no barrier between."""
+    flowing: set[Any] = set()
+    for step in steps:
+        if step.kind == "read" or (
+            step.kind not in BARRIERS and any(pcoll in flowing for pcoll in step.inputs)
+        ):
+            flowing |= set(step.outputs.values())
+    return flowing
+
+
+def _with_keeps(steps: list[Step], flowing: set[Any]) -> list[Step]:
+    """A step more behind each collection of rows that another step reads as a whole."""
+    wanted = {side.pvalue for step in steps for side in step.sides} & flowing
+    result = []
+    for step in steps:
+        result.append(step)
+        result += [
+            Step("keep", f"{step.label}/keep", None, (pcoll,), {None: pcoll})
+            for pcoll in step.outputs.values()
+            if pcoll in wanted
+        ]
+    return result
+
+
+def _run_kept(step: Step, kept: dict[Any, list[Any]]) -> None:
+    """One step over collections that are there."""
+    receivers = ops.Receivers()
+    for tag, pcoll in step.outputs.items():
+        kept[pcoll] = []
+        receivers[tag] = ops.Keep(kept[pcoll])
+    operator = _operator(step, receivers, kept)
+    try:
+        operator.start()
+        for pcoll in step.inputs:
+            for element in kept[pcoll]:
+                operator.process(element)
+        operator.finish()
+    except BaseException:
+        operator.abandon()
+        raise
+
+
+def _run_pass(steps: list[Step], waiting: list[Step], kept: dict[Any, list[Any]]) -> list[Step]:
+    """One pass over the rows; what is waiting still."""
+    able = _able(steps, kept)
+    new = [step for step in waiting if step in able]
+    if not new:
+        names = ", ".join(step.label for step in waiting[:3])
+        raise RuntimeError(f"nothing can run: {names} wait for each other")
+    taking_part = _with_sources(steps, new, able, kept)
+    running, made = _connect(taking_part, kept)
+    log.info("reading rows for %d steps", len(running))
+    try:
+        for operator in running:
+            operator.start()
+        for operator in running:
+            # Behind all that it reads from: when its turn comes, its last element has come.
+            _feed(operator, kept)
+            operator.finish()
+    except BaseException:
+        for operator in running:
+            operator.abandon()
+        raise
+    kept.update(made)
+    done = set(new)
+    return [step for step in waiting if step not in done]
+
+
+def _able(steps: list[Step], kept: dict[Any, list[Any]]) -> set[Step]:
+    """The steps that a pass reaches: their side inputs are there, and their rows come by."""
+    able: set[Step] = set()
+    coming: set[Any] = set()
+    for step in steps:
+        if any(side.pvalue not in kept for side in step.sides):
+            continue
+        if step.kind != "read" and not (
+            step.inputs and all(p in kept or p in coming for p in step.inputs)
+        ):
+            continue
+        able.add(step)
+        if step.kind not in BARRIERS:
+            coming |= set(step.outputs.values())
+    return able
+
+
+def _with_sources(
+    steps: list[Step], new: list[Step], able: set[Step], kept: dict[Any, list[Any]]
+) -> list[Step]:
+    """New steps and what they get their rows from, in order."""
+    wanted = set(new)
+    needed: set[Any] = set()
+    for step in reversed(steps):
+        feeds = step.kind not in BARRIERS and any(p in needed for p in step.outputs.values())
+        if step in able and (step in wanted or feeds):
+            wanted.add(step)
+            needed |= {pcoll for pcoll in step.inputs if pcoll not in kept}
+    return [step for step in steps if step in wanted]
+
+
+def _connect(
+    taking_part: list[Step], kept: dict[Any, list[Any]]
+) -> tuple[list[ops.Operator], dict[Any, list[Any]]]:
+    """Operators, each of which hands its output to those that read it, and what will be kept."""
+    readers: dict[Any, list[ops.Operator]] = {}
+    made: dict[Any, list[Any]] = {}
+    running: list[ops.Operator] = []
+    for step in reversed(taking_part):
+        receivers = ops.Receivers()
+        for tag, pcoll in step.outputs.items():
+            if step.kind in BARRIERS:
+                made[pcoll] = []
+                receivers[tag] = ops.Keep(made[pcoll])
+            else:
+                receivers[tag] = _receiver(readers.get(pcoll, []))
+        operator = _operator(step, receivers, kept)
+        running.append(operator)
+        for pcoll in step.inputs:
+            if pcoll not in kept:
+                readers.setdefault(pcoll, []).insert(0, operator)
+    return running[::-1], made
+
+
+def _receiver(targets: list[ops.Operator]) -> ops.Fan | ops.Single:
+    return ops.Single(targets[0]) if len(targets) == 1 else ops.Fan(targets)
+
+
+def _operator(step: Step, receivers: ops.Receivers, kept: dict[Any, list[Any]]) -> ops.Operator:
+    if step.kind == "do":
+        return ops.Do(step, receivers, [kept[side.pvalue] for side in step.sides])
+    return _PLAIN[step.kind](step, receivers)
+
+
+def _feed(operator: ops.Operator, kept: dict[Any, list[Any]]) -> None:
+    """Gives an operator what no other operator of the pass gives it."""
+    if isinstance(operator, ops.Read):
+        operator.run()
+    for pcoll in operator.step.inputs:
+        for element in kept.get(pcoll, ()):
+            operator.process(element)
+
+
+def _forget(kept: dict[Any, list[Any]], waiting: Iterable[Step], flowing: Iterable[Step]) -> None:
+    """Drops what nobody will read. Steps over rows may be taken again, with their side inputs."""
+    wanted = {pcoll for step in (*waiting, *flowing) for pcoll in step.reads}
+    for pcoll in [pcoll for pcoll in kept if pcoll not in wanted]:
+        del kept[pcoll]

@@ -1,0 +1,149 @@
+"""From a Beam pipeline to the steps that `LocalRunner` knows how to run, in their order.
+
+It reads the pipeline's object graph, not its proto: nothing is pickled. What is not known
+(state, timers, splittable functions, windows, other languages) raises `Unsupported`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from apache_beam import coders, pvalue
+from apache_beam.io import iobase, tfrecordio
+from apache_beam.pipeline import AppliedPTransform, Pipeline
+from apache_beam.transforms import core, util
+from tfx_bsl.tfxio import telemetry
+
+Kind = Literal[
+    "impulse", "read", "do", "same", "flatten", "batch", "write", "group", "combine", "keep"
+]
+
+# What a step takes in is complete before anything comes out of it.
+BARRIERS = ("group", "combine", "keep")
+# They count for a metrics service, of which there is none, row by row.
+_COUNTERS = (telemetry._ProfileRawRecordDoFn, telemetry._ProfileRecordBatchDoFn)
+_VIEWS = (pvalue.AsSingleton, pvalue.AsIter, pvalue.AsList, pvalue.AsDict)
+
+
+class Unsupported(Exception):
+    """Raised for a pipeline with a step that is not known here; Beam's own runner then takes it."""
+
+
+@dataclass(eq=False)
+class Step:
+    """One step: its Beam transform, and the collections that it reads and makes."""
+
+    kind: Kind
+    label: str
+    transform: Any
+    inputs: tuple[Any, ...]
+    outputs: dict[Any, Any] = field(default_factory=dict)
+    sides: tuple[Any, ...] = ()
+
+    @property
+    def reads(self) -> set[Any]:
+        """Every collection that must be there, or flow, before this step can run."""
+        return {*self.inputs, *(side.pvalue for side in self.sides)}
+
+
+def make_plan(pipeline: Pipeline) -> list[Step]:
+    """A pipeline's steps, each behind those that it reads from.
+
+    Raises:
+        Unsupported: One of them is not known here.
+    """
+    steps: list[Step] = []
+    for part in pipeline._root_transform().parts:
+        _add(part, steps)
+    produced = {pcoll for step in steps for pcoll in step.outputs.values()}
+    for step in steps:
+        missing = step.reads - produced
+        if missing:
+            raise Unsupported(f"{step.label} reads {missing}, which no known step makes")
+    return steps
+
+
+def _add(applied: AppliedPTransform, steps: list[Step]) -> None:
+    kind = _kind(applied)
+    if kind is not None:
+        steps.append(_step(kind, applied))
+        return
+    if not applied.parts and any(out.producer is applied for out in applied.outputs.values()):
+        raise Unsupported(f"{applied.full_label}: {type(applied.transform).__name__}")
+    for part in applied.parts:
+        _add(part, steps)
+
+
+def _step(kind: Any, applied: AppliedPTransform) -> Step:
+    outputs = {
+        tag: out for tag, out in applied.outputs.items() if isinstance(out, pvalue.PCollection)
+    }
+    step = Step(
+        kind,
+        applied.full_label,
+        applied.transform,
+        tuple(i for i in applied.inputs if isinstance(i, pvalue.PCollection)),
+        outputs,
+        tuple(applied.side_inputs) if kind == "do" else (),
+    )
+    for pcoll in step.inputs:
+        if kind in ("group", "combine") and not pcoll.windowing.is_default():
+            raise Unsupported(f"{step.label}: windows")
+    for side in step.sides:
+        if type(side) not in _VIEWS:
+            raise Unsupported(f"{step.label}: side input {type(side).__name__}")
+    return step
+
+
+def _kind(applied: AppliedPTransform) -> str | None:
+    """How a transform is run; None: by its parts."""
+    match applied.transform:
+        case core.Impulse():
+            return "impulse"
+        case iobase.Read(source=iobase.BoundedSource()):
+            return "read"
+        case core.ParDo():
+            if isinstance(applied.transform.dofn, _COUNTERS):
+                return "same"
+            _check_function(applied)
+            return "do"
+        case util.Reshuffle() | util.ReshufflePerKey():
+            return "same"  # There is one worker.
+        case core.Flatten():
+            return "flatten"
+        case util.BatchElements() if applied.transform._length_fn is None:
+            return "batch"
+        case tfrecordio.WriteToTFRecord() if _plain_write(applied):
+            return "write"
+        case core.CombinePerKey() | core._CombinePerKeyWithHotKeyFanout():
+            return "combine"
+        case core.GroupByKey() if not applied.parts:
+            return "group"
+    return None
+
+
+def _check_function(applied: AppliedPTransform) -> None:
+    function = applied.transform.dofn
+    signature = applied.transform._signature  # Beam's own; it takes long to find out.
+    odd = (
+        signature.is_stateful_dofn()
+        or signature.is_splittable_dofn()
+        or (function._process_batch_defined and not function._process_defined)
+        or function._process_yields_batches
+        or function._process_batch_yields_elements
+    )
+    if odd:
+        raise Unsupported(f"{applied.full_label}: {type(function).__name__}")
+
+
+def _plain_write(applied: AppliedPTransform) -> bool:
+    """Whether files on this machine are written, as many as it takes, and nobody asks which."""
+    sink = applied.transform._sink
+    return (
+        isinstance(sink.coder, coders.BytesCoder)
+        and not sink.num_shards
+        and "://" not in sink.file_path_prefix.get()
+        and sink.file_name_suffix.get() in ("", ".gz")
+        and sink.shard_name_template == "-SSSSS-of-NNNNN"
+    )
