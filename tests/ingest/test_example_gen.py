@@ -235,7 +235,7 @@ def test_nothing_has_a_final_name_before_all_is_written(
     tmp_path: Path, rows_csv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder as a `kill -9` would leave it, at every record that is written."""
-    from tfx_pipeline.components.example_gen.shards import ShardWriter
+    from tfx_pipeline.ingest.shards import ShardWriter
 
     seen: set[str] = set()
     finish = ShardWriter.finish
@@ -250,12 +250,13 @@ def test_nothing_has_a_final_name_before_all_is_written(
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    from tfx_pipeline.components.example_gen.shards import ShardWriter
+    from tfx_pipeline.ingest.shards import ShardWriter
+    from tfx_pipeline.ingest.tfrecord_writer import make_piece
 
     (tmp_path / "00000.part").symlink_to("/dev/full")
     writer = ShardWriter(tmp_path)
     with pytest.raises(StorageError, match="the disk is full"):
-        writer.write(os.urandom(100_000) for _ in range(1000))
+        writer.write(make_piece([os.urandom(100_000)]))
     writer.abandon()
 
 
@@ -268,10 +269,12 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, rows_csv: Path) -> None
 def test_shards_are_numbered(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from tfx_pipeline.components.example_gen.shards import ShardWriter
+    from tfx_pipeline.ingest.shards import ShardWriter
+    from tfx_pipeline.ingest.tfrecord_writer import make_piece
 
     writer = ShardWriter(tmp_path / "split", shard_rows=2)
-    writer.write([b"a", b"b", b"c"])
+    for records in ([b"a"], [b"b"], [], [b"c"]):
+        writer.write(make_piece(records))
     assert writer.finish() == 3
     files = sorted(path.name for path in (tmp_path / "split").iterdir())
     assert files == ["data_tfrecord-00000-of-00002.gz", "data_tfrecord-00001-of-00002.gz"]
@@ -333,3 +336,18 @@ def test_bigquery_without_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     with pytest.raises(EnvironmentMismatch, match="no Google Cloud credentials"):
         check_bigquery()
+
+
+def test_rejected_rows_are_told_by_the_artifact(tmp_path: Path, rows_csv: Path) -> None:
+    with rows_csv.open("a", encoding="utf-8") as file:
+        file.write("oops,1\n1e9,2\n16777217,3\n")
+    artifact = run_node(make_config(tmp_path, "rows.csv", max_bad_rows=2))
+    assert artifact.get_int_custom_property("rows_rejected") == 1
+    note = artifact.get_string_custom_property("note")
+    path = tmp_path / "examples" / "rejected_rows.jsonl"
+    assert note.startswith(f"1 row rejected, see {path}; 1 of 'x': is a whole number that")
+    assert json.loads(path.read_text("utf-8"))["line"] == 302
+    (tmp_path / "rows.csv").write_text(numbers_csv(300), encoding="utf-8")
+    artifact = run_node(make_config(tmp_path, "rows.csv", max_bad_rows=2))
+    assert artifact.get_int_custom_property("rows_rejected") == 0
+    assert not path.exists()

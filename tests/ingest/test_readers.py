@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
+from pyarrow import feather, parquet
 
 from tests.ingest.conftest import make_source, numbers_csv, read_source
 from tfx_pipeline.errors import DataError
@@ -64,7 +64,14 @@ def test_encodings(write: Write, encoding: str) -> None:
     assert rows["s"] == [["café".encode()], ["thé".encode()]]
 
 
-@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def zstd(content: bytes) -> bytes:
+    compressed: bytes = pa.Codec("zstd").compress(content, asbytes=True)
+    return compressed
+
+
+@pytest.mark.parametrize(
+    ("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".zst", zstd)]
+)
 def test_compressed_csv(write: Write, ending: str, compress: Callable[[bytes], bytes]) -> None:
     assert read(write(compress(b"x,y\n1,2\n3,4\n"), "a.csv" + ending))["x"] == [[1.0], [3.0]]
 
@@ -141,6 +148,25 @@ def test_parquet_types(tmp_path: Path) -> None:
     assert rows["when"] == [[b"1970-01-01T00:00:00"], [b"1970-01-01T23:59:59"]]
     assert rows["tags"] == [[b"p", b"q"], []]
     assert rows["raw"] == [[b"\xff\x00"], []]
+
+
+@pytest.mark.parametrize("ending", [".arrow", ".feather", ".arrows"])
+def test_arrow(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    words = pa.array(["a", "b", None]).dictionary_encode()
+    table = pa.table({"x": [1, None, 3], "s": words, "l": [["p"], [], ["q"]], "y": [1.0, 2.0, 3.0]})
+    if ending == ".feather":
+        feather.write_feather(table, path, compression="zstd")
+    else:
+        new = pa.ipc.new_stream if ending == ".arrows" else pa.ipc.new_file
+        with new(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+    rows = read(str(path), {"x": "float", "s": "bytes", "l": "bytes"})
+    assert rows["x"] == [[1.0], [], [3.0]]
+    assert rows["s"] == [[b"a"], [b"b"], []]
+    assert rows["l"] == [[b"p"], [], [b"q"]]
+    with pytest.raises(DataError, match="no column 'z'"):
+        read(str(path), {"z": "float"})
 
 
 def test_tfrecord_of_multivalent_examples(tmp_path: Path) -> None:

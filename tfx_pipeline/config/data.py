@@ -60,10 +60,11 @@ class DataConfig(Section):
     path: list[str] = Field(
         [], description="File, folder or glob, or several. Relative to this config file."
     )
-    format: Literal["auto", "csv", "parquet", "tfrecord", "images", "bigquery"] = Field(
+    format: Literal["auto", "csv", "parquet", "arrow", "tfrecord", "images", "bigquery"] = Field(
         "auto",
-        description="By the file's ending unless stated. tfrecord holds tf.Example; images is a "
-        "folder with one folder of images a class: columns `image` and `label`.",
+        description="By the file's ending unless stated. arrow is Arrow IPC (Feather); tfrecord "
+        "holds tf.Example; images is a folder with one folder of images a class: columns `image` "
+        "and `label`.",
     )
     delimiter: str = Field(",", min_length=1, max_length=1, description="CSV: between two fields.")
     column_names: list[str] = Field(
@@ -83,6 +84,13 @@ class DataConfig(Section):
         [""],
         description="Texts that mean missing, besides the empty one. With `nan` or `NaN` here, "
         "a NaN in a numeric column is missing too; without, it is an error.",
+    )
+    max_bad_rows: int = Field(
+        0,
+        ge=0,
+        description="How many rows may be left out because a value is not what the config says: "
+        "they go to `rejected_rows.jsonl` beside the examples, with line and reason. One more is "
+        "an error.",
     )
     label: LabelConfig = Field(description="What the model learns to predict.")
     split: SplitConfig = Field(SplitConfig(), description="How rows are split.")
@@ -121,6 +129,8 @@ class DataConfig(Section):
     def _rows_come_from_somewhere(self) -> DataConfig:
         if (self.format == "bigquery") != (self.bigquery is not None):
             raise ValueError("`format: bigquery` and the section `bigquery` go together")
+        if self.bigquery is not None and self.max_bad_rows:
+            raise FieldError("BigQuery rows are not looked at one by one: drop it", "max_bad_rows")
         if self.bigquery is None and not self.path:
             raise ValueError("`path` names no file")
         return self

@@ -1,1 +1,1 @@
-"""Raw files -> typed rows: CSV, Parquet and TFRecord read, checked and split, without TFX."""
+"""Raw files -> typed rows: CSV, Parquet, Arrow and TFRecord read, checked, split, without TFX."""

@@ -121,18 +121,30 @@ class LabelCount:
         for name in needed:
             if faults := _not_one_value(columns[name], name, self.label):
                 return name, faults
+        if not self.label.is_number:
+            return self.label.column, self._add_classes(columns[self.label.column], splits)
         values = columns[self.label.column].flatten().to_numpy(zero_copy_only=False)
         if self.label.above is not None:
             of = columns[self.label.of].flatten().to_numpy() if self.label.of else 1.0
             values = values > self.label.above * of
-        elif faults := _outside_classes(values, self.label):
-            return self.label.column, faults
         for split, counter in enumerate(self.counts):
             distinct, counts = np.unique(values[splits == split], return_counts=True)
             if self.label.is_value and len(counter) + len(distinct) > 2:
                 distinct, counts = distinct[:2], counts[:2]  # Only whether it varies matters.
             counter.update(dict(zip(distinct.tolist(), counts.tolist(), strict=True)))
         return "", []
+
+    def _add_classes(self, lists: pa.Array, splits: np.ndarray) -> list[BadValues]:
+        """Counts classes; returns the rows with an unknown one."""
+        encoded = lists.flatten().dictionary_encode()
+        distinct: list[bytes] = encoded.dictionary.to_pylist()
+        codes = encoded.indices.to_numpy(zero_copy_only=False)
+        if faults := _outside_classes(distinct, codes, self.label):
+            return faults
+        for split, counter in enumerate(self.counts):
+            counts = np.bincount(codes[splits == split], minlength=len(distinct)).tolist()
+            counter.update({name: n for name, n in zip(distinct, counts, strict=True) if n})
+        return []
 
     def _add_several(self, cells: pa.Array, splits: np.ndarray) -> list[BadValues]:
         """Counts the rows that have each class of a multilabel; returns those with an unknown
@@ -247,36 +259,37 @@ def _not_one_value(lists: pa.Array, name: str, label: LabelConfig) -> list[BadVa
                 f"{what} is missing",
                 "Drop rows without a label, or fill it in; they can teach and test nothing.",
                 len(missing),
+                missing,
             )
         )
     if len(several):
         shown = str(lists[int(several[0])].as_py())[:60]
         hint = "Write one label a row."
         faults.append(
-            BadValues(int(several[0]), shown, "is more than one label", hint, len(several))
+            BadValues(int(several[0]), shown, "is more than one label", hint, len(several), several)
         )
     return faults
 
 
-def _outside_classes(values: np.ndarray, label: LabelConfig) -> list[BadValues]:
-    if label.is_value:
-        return []
+def _outside_classes(
+    distinct: list[bytes], codes: np.ndarray, label: LabelConfig
+) -> list[BadValues]:
+    """The rows whose value, `distinct[codes]` (int [N]), is no class."""
     classes = label.classes
     names = {name.encode() for name in classes}
-    # numpy's isin compares objects with one class after the other: a catalog has thousands.
-    known = np.fromiter((value in names for value in values), bool, len(values))
-    rows = np.flatnonzero(~known)
-    if not len(rows):
+    unknown = [value.decode(errors="backslashreplace") for value in distinct if value not in names]
+    if not unknown:
         return []
-    first = values[rows[0]].decode(errors="backslashreplace")
+    rows = np.flatnonzero(np.array([value not in names for value in distinct])[codes])
+    first = distinct[codes[rows[0]]].decode(errors="backslashreplace")
     hint = f"`data.label.classes` has: {', '.join(repr(name) for name in classes[:20])}. "
     if first.strip() in classes:
         hint += "Set `data.strip_spaces: true`: the value has spaces around it."
     else:
-        others = {value.decode(errors="backslashreplace") for value in values[rows]} - {first}
-        also = f" and {', '.join(map(repr, sorted(others)[:5]))}" if others else ""
+        others = sorted({*unknown} - {first})
+        also = f" and {', '.join(map(repr, others[:5]))}" if others else ""
         hint += f"Add {first!r}{also} there, or to `data.missing_values` and drop the rows."
-    return [BadValues(int(rows[0]), first, OUTSIDE, hint, len(rows))]
+    return [BadValues(int(rows[0]), first, OUTSIDE, hint, len(rows), rows)]
 
 
 def _headline(bad: BadValues) -> str:

@@ -11,12 +11,13 @@ import binascii
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfx_pipeline.ingest.faults import BadValues, bad_values, shown
+from tfx_pipeline.ingest.faults import BadValues, bad_values, one_bad, shown, together
 from tfx_pipeline.ingest.files import InputFile
 from tfx_pipeline.ingest.numbers import NumberForm
 from tfx_pipeline.ingest.source import Source
@@ -69,9 +70,9 @@ def fetched(
                     if content == "image_path"
                     else "Write the image's bytes in base64, with or without `data:...;base64,`."
                 )
-                faults.append(BadValues(row, shown(text), str(error), hint, 1))
+                faults.append(one_bad(row, shown(text), str(error), hint))
         made.append(image)
-    return pa.array(made, pa.large_binary()), _together(faults)
+    return pa.array(made, pa.large_binary()), together(faults)
 
 
 def faults_of(
@@ -97,14 +98,14 @@ def faults_of(
     elif content == "text":
         found = _faults_of_text(values)
     else:
-        found = _together(
+        found = together(
             [
-                BadValues(row, repr(data[:12]), problem, _IMAGE_HINT, 1)
+                one_bad(row, repr(data[:12]), problem, _IMAGE_HINT)
                 for row, data in enumerate(values.to_pylist())
                 if (problem := image_problem(data))
             ]
         )
-    return [BadValues(int(rows[f.row]), f.value, f.problem, f.hint, f.count) for f in found]
+    return [fault.at(rows) for fault in found]
 
 
 _IMAGE_HINT = "Replace or remove the image. PNG, JPEG, GIF and BMP are read, by their bytes."
@@ -168,7 +169,7 @@ def _faults_of_series(
         cell = values[fault.row].as_py().decode(errors="backslashreplace")
         tokens = re.split(_SEPARATOR, cell.strip())
         wrong = next((t for t in tokens if not re.fullmatch(token, t)), cell)
-        return [BadValues(fault.row, shown(wrong), fault.problem, fault.hint, fault.count)]
+        return [replace(fault, value=shown(wrong))]
     return []
 
 
@@ -194,24 +195,14 @@ def _faults_of_text(values: pa.Array) -> list[BadValues]:
             data.decode()
         except UnicodeDecodeError:
             value = shown(data.decode(errors="backslashreplace"))
-            found.append(BadValues(row, value, "is not UTF-8", hint, 1))
-    return _together(found)
+            found.append(one_bad(row, value, "is not UTF-8", hint))
+    return together(found)
 
 
 def _readable(fault: BadValues) -> BadValues:
     """Bytes shown by `bad_values` as the text that they are."""
     text = re.sub(r"^b['\"]|['\"]$", "", fault.value)
-    return BadValues(fault.row, text, fault.problem, fault.hint, fault.count)
-
-
-def _together(faults: list[BadValues]) -> list[BadValues]:
-    """One fault a problem: the first, with their number."""
-    problems: dict[str, list[BadValues]] = {}
-    for fault in faults:
-        problems.setdefault(fault.problem, []).append(fault)
-    return [
-        BadValues(f[0].row, f[0].value, f[0].problem, f[0].hint, len(f)) for f in problems.values()
-    ]
+    return replace(fault, value=text)
 
 
 def _single_text(value: object) -> str:

@@ -7,7 +7,9 @@ guessed from the first rows would differ from file to file, and from training to
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,26 @@ BLOCK_BYTES = 8 << 20  # Read at once; a row must fit into one block.
 _SLOW_ROWS = 32768
 
 
+@dataclass
+class Ragged:
+    """Rows with too few fields, or too many, that are left out.
+
+    Attributes:
+        limit: How many may be.
+        rows: How many there are, by file.
+    """
+
+    limit: int = 0
+    rows: Counter[Path] = field(default_factory=Counter)
+
+    def take(self, path: Path) -> bool:
+        """Counts one; false: it is one too many."""
+        if self.rows.total() >= self.limit:
+            return False
+        self.rows[path] += 1
+        return True
+
+
 def column_names(path: Path, data: DataConfig) -> list[str]:
     """The names of the columns, from the header or from `data.column_names`.
 
@@ -32,14 +54,18 @@ def column_names(path: Path, data: DataConfig) -> list[str]:
 
 
 def batches(
-    path: Path, data: DataConfig, columns: Sequence[str] | None
+    path: Path, data: DataConfig, columns: Container[str] | None, ragged: Ragged
 ) -> Iterator[pa.RecordBatch]:
     """Yields the rows, every column `string`; an empty field is the empty string.
 
+    Where `data.max_bad_rows` lets rows be bad, columns may be `binary`: of text that was to be
+    UTF-8, and is not everywhere.
+
     Args:
-        path: The file, plain or with .gz or .bz2.
+        path: The file, plain or with .gz, .bz2 or .zst.
         data: Delimiter, encoding and the like.
         columns: Columns that are read; None: all.
+        ragged: Takes the rows of another width than the header's.
 
     Raises:
         DataError: Ragged rows, bytes in another encoding, an unclosed quote: with the line.
@@ -48,13 +74,18 @@ def batches(
     kept = [name for name in names if columns is None or name in columns]
     if data.strip_spaces:
         # pyarrow sees no quote after a space; the slow reader does.
-        yield from _slow_batches(path, data, names, kept)
+        yield from _slow_batches(path, data, names, kept, ragged)
     else:
-        yield from _fast_batches(path, data, names, kept, header_rows)
+        yield from _fast_batches(path, data, names, kept, header_rows, ragged)
 
 
 def _fast_batches(
-    path: Path, data: DataConfig, names: list[str], kept: list[str], header_rows: int
+    path: Path,
+    data: DataConfig,
+    names: list[str],
+    kept: list[str],
+    header_rows: int,
+    ragged: Ragged,
 ) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     from pyarrow import csv
@@ -62,6 +93,7 @@ def _fast_batches(
     # Positions as names: the real ones may hold anything, and pyarrow would read the header anew.
     positions = {name: str(index) for index, name in enumerate(names)}
     last = str(len(names) - 1)
+    lenient = data.max_bad_rows > 0 and csv_scan.is_utf8(data.encoding)
     included = [positions[name] for name in kept]
     last_batch = None
     try:
@@ -73,9 +105,15 @@ def _fast_batches(
                 block_size=BLOCK_BYTES,
                 encoding=data.encoding,
             ),
-            csv.ParseOptions(delimiter=data.delimiter, newlines_in_values=True),
+            csv.ParseOptions(
+                delimiter=data.delimiter,
+                newlines_in_values=True,
+                invalid_row_handler=lambda _: "skip" if ragged.take(path) else "error",
+            ),
             csv.ConvertOptions(
-                column_types=dict.fromkeys(positions.values(), pa.string()),
+                column_types=dict.fromkeys(
+                    positions.values(), pa.binary() if lenient else pa.string()
+                ),
                 include_columns=list(dict.fromkeys([*included, last])),
             ),
         )
@@ -91,14 +129,14 @@ def _fast_batches(
             return
         raise csv_scan.explain(path, data, str(error)) from error
     if last_batch is not None and last_batch.num_rows:
-        tail = last_batch.column(last)[-1].as_py()
+        tail = last_batch.column(last)[-1].cast(pa.binary()).as_py()
         # pyarrow takes a quote that is never closed for a field that reaches to the file's end.
-        if "\n" in tail and (fault := csv_scan.unclosed_quote(path, data)):
+        if b"\n" in tail and (fault := csv_scan.unclosed_quote(path, data)):
             raise fault
 
 
 def _slow_batches(
-    path: Path, data: DataConfig, names: list[str], kept: list[str]
+    path: Path, data: DataConfig, names: list[str], kept: list[str], ragged: Ragged
 ) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
@@ -108,8 +146,9 @@ def _slow_batches(
         if not data.column_names:
             next(rows, None)
         while block := list(itertools.islice(rows, _SLOW_ROWS)):
-            if any(len(record) != len(names) for record in block):
+            if any(len(record) != len(names) and not ragged.take(path) for record in block):
                 raise csv_scan.explain(path, data, "ragged rows")
+            block = [record for record in block if len(record) == len(names)]
             arrays = [pa.array([record[i] for record in block], pa.string()) for i in wanted]
             yield pa.RecordBatch.from_arrays(arrays, kept)
     except UnicodeDecodeError as error:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import io
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -21,8 +23,25 @@ from tfx_pipeline.ingest.files import readable
 csv.field_size_limit(2**31 - 1)  # Python's default refuses fields over 128 KiB; pyarrow does not.
 
 
+@dataclass(frozen=True)
+class Record:
+    """A row of the file.
+
+    Attributes:
+        line: On which it starts, from 1.
+        fields: Its fields, as text.
+        row: Its index among the rows that are read; None: it has too few fields, or too many.
+    """
+
+    line: int
+    fields: list[str]
+    row: int | None
+
+
 def open_text(path: Path, encoding: str, errors: str = "strict") -> IO[str]:
-    """Opens a plain, .gz or .bz2 file as text, its line ends as they are."""
+    """Opens a plain, .gz, .bz2 or .zst file as text, its line ends as they are."""
+    if path.suffix == ".zst":
+        return io.TextIOWrapper(_open_zstd(path), encoding, errors, newline="")
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding=encoding, errors=errors, newline="")
     if path.suffix == ".bz2":
@@ -30,15 +49,17 @@ def open_text(path: Path, encoding: str, errors: str = "strict") -> IO[str]:
     return path.open(encoding=encoding, errors=errors, newline="")
 
 
-def records(path: Path, data: DataConfig) -> Iterator[tuple[int, list[str]]]:
+def records(
+    path: Path, data: DataConfig, errors: str = "strict"
+) -> Iterator[tuple[int, list[str]]]:
     """Yields each record with the number of the line it starts on, from 1. Empty lines are skipped.
 
     Raises:
         UnicodeDecodeError: Bytes that are not in `data.encoding`.
         DataError: The file cannot be read, or its compression is damaged.
     """
-    encoding = "utf-8-sig" if _is_utf8(data.encoding) else data.encoding
-    with readable(path), open_text(path, encoding) as stream:
+    encoding = "utf-8-sig" if is_utf8(data.encoding) else data.encoding
+    with readable(path), open_text(path, encoding, errors) as stream:
         reader = csv.reader(
             stream, delimiter=data.delimiter, skipinitialspace=data.strip_spaces, strict=False
         )
@@ -56,7 +77,9 @@ def header(path: Path, data: DataConfig) -> tuple[list[str], int]:
         DataError: The file is empty, or a column's name is empty or there twice.
     """
     try:
-        first = next(records(path, data), None)
+        # What is read with the first line may hold bad rows, which are somebody else's to judge.
+        errors = "backslashreplace" if data.max_bad_rows else "strict"
+        first = next(records(path, data, errors), None)
     except UnicodeDecodeError as error:
         raise explain(path, data, str(error)) from None
     if first is None:
@@ -77,12 +100,26 @@ def header(path: Path, data: DataConfig) -> tuple[list[str], int]:
     return names, line
 
 
+def data_records(path: Path, data: DataConfig) -> Iterator[Record]:
+    """Yields what follows the header, rows of another width than the header's too.
+
+    Raises:
+        DataError: As `records`. Bytes that are not in `data.encoding` are shown by their numbers.
+    """
+    found = records(path, data, "backslashreplace")
+    width = len(data.column_names or next(found)[1])
+    row = 0
+    for line, fields in found:
+        is_row = len(fields) == width
+        yield Record(line, fields, row if is_row else None)
+        row += is_row
+
+
 def line_of_row(path: Path, row: int, data: DataConfig) -> int:
-    """The line on which a row (from 0, the header not counted) starts."""
-    wanted = row if data.column_names else row + 1
-    for index, (line, _) in enumerate(records(path, data)):
-        if index == wanted:
-            return line
+    """The line on which a row (from 0, neither the header nor ragged rows counted) starts."""
+    for record in data_records(path, data):
+        if record.row == row:
+            return record.line
     raise IndexError(f"{path} has no row {row}")
 
 
@@ -109,7 +146,7 @@ def explain(path: Path, data: DataConfig, reason: str) -> DataError:
 
 def unclosed_quote(path: Path, data: DataConfig) -> DataError | None:
     """The error for a quote that is never closed and so swallows the lines after it."""
-    encoding = "utf-8-sig" if _is_utf8(data.encoding) else data.encoding
+    encoding = "utf-8-sig" if is_utf8(data.encoding) else data.encoding
     start = 1
     with readable(path), open_text(path, encoding) as stream:
         reader = csv.reader(
@@ -167,7 +204,7 @@ def _bad_encoding(path: Path, data: DataConfig) -> DataError | None:
             try:
                 line.decode(data.encoding)
             except UnicodeDecodeError as error:
-                if not _is_utf8(data.encoding):
+                if not is_utf8(data.encoding):
                     break  # Lines of UTF-16 are not cut at b"\n"; decode the file as a whole.
                 near = line[max(0, error.start - 20) : error.end + 10]
                 return DataError(
@@ -188,11 +225,23 @@ def _bad_encoding(path: Path, data: DataConfig) -> DataError | None:
     return None
 
 
-def _is_utf8(encoding: str) -> bool:
+def is_utf8(encoding: str) -> bool:
+    """Whether a text encoding is UTF-8 by any of its names."""
     return encoding.lower().replace("_", "-") in ("utf-8", "utf8")
 
 
 def _open_bytes(path: Path) -> IO[bytes]:
+    if path.suffix == ".zst":
+        return _open_zstd(path)
     if path.suffix == ".gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     return bz2.open(path, "rb") if path.suffix == ".bz2" else path.open("rb")
+
+
+def _open_zstd(path: Path) -> IO[bytes]:
+    import pyarrow as pa
+
+    with path.open("rb"):
+        pass  # Python says better than pyarrow why a file cannot be opened.
+    stream = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    return io.BufferedReader(stream)  # type: ignore[type-var, return-value]

@@ -99,7 +99,7 @@ def unreadable(lists: pa.Array, form: str) -> list[BadValues]:
     examples = texts.take(pa.array(bad[:1000]))
     first = texts[int(bad[0])].as_py().decode(errors="backslashreplace")
     hint = _hint(examples, form, is_all=len(bad) == np.count_nonzero(~is_blank))
-    return [BadValues(int(rows[bad[0]]), shown(first), problem, hint, len(bad))]
+    return [BadValues(int(rows[bad[0]]), shown(first), problem, hint, len(bad), rows[bad])]
 
 
 def guess(texts: pa.Array) -> Guess | None:

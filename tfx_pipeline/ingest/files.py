@@ -17,7 +17,7 @@ from tfx_pipeline.errors import DataError
 from tfx_pipeline.ingest import image_folder
 from tfx_pipeline.ingest.source import Source
 
-Format = Literal["csv", "parquet", "tfrecord", "images"]
+Format = Literal["csv", "parquet", "arrow", "tfrecord", "images"]
 
 SPLITS = ("train", "val", "eval")
 SPLIT_SYNONYMS = {
@@ -30,6 +30,10 @@ _ENDINGS: dict[str, Format] = {
     ".tsv": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
     ".tfrecord": "tfrecord",
     ".tfrecords": "tfrecord",
 }
@@ -82,14 +86,14 @@ def format_of(path: Path, stated: str = "auto") -> Format:
     Raises:
         DataError: The ending says nothing.
     """
-    if stated in ("csv", "parquet", "tfrecord", "images"):
+    if stated in ("csv", "parquet", "arrow", "tfrecord", "images"):
         return stated  # type: ignore[return-value]
     found = _ending_format(path)
     if found is None:
         raise DataError(
             f"the ending of {path.name!r} does not tell its format",
             where=str(path),
-            hint="Set `data.format` to csv, parquet, tfrecord or images.",
+            hint="Set `data.format` to csv, parquet, arrow, tfrecord or images.",
         )
     return found
 
@@ -145,7 +149,7 @@ def _ending_format(path: Path) -> Format | None:
     name = path.name.lower()
     if "tfrecord" in name:  # TFX's own shards: data_tfrecord-00000-of-00001.gz
         return "tfrecord"
-    for compression in (".gz", ".bz2"):
+    for compression in (".gz", ".bz2", ".zst"):
         name = name.removesuffix(compression)
     return _ENDINGS.get(Path(name).suffix)
 

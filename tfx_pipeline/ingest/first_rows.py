@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from tfx_pipeline.errors import DataError
 from tfx_pipeline.ingest import splits
-from tfx_pipeline.ingest.checks import Faults, LabelCount
+from tfx_pipeline.ingest.csv_reader import Ragged
 from tfx_pipeline.ingest.files import InputFile
 from tfx_pipeline.ingest.readers import Chunk, chunks, column_names, require_columns
-from tfx_pipeline.ingest.rows import sliced, type_chunk
+from tfx_pipeline.ingest.rows import check_chunk, sliced
 from tfx_pipeline.ingest.source import Source
+from tfx_pipeline.ingest.tally import Tally
 from tfx_pipeline.ingest.tfrecord_peek import first_rows
 
 ROWS = 5000
@@ -35,21 +36,22 @@ def check_first_rows(files: Sequence[InputFile], source: Source, rows: int = ROW
         if found is not None:
             other = files[0] if file is not files[0] else None
             require_columns(file, found, source.needed_columns, other)
-    faults, labels = Faults(source), LabelCount(source.data.label)
+    tally = Tally(source)
     anywhere = splits.TimeBounds(0.0, 0.0)  # Where a time split cuts takes all rows to know.
     read, is_sample = 0, False
     if files[0].format == "images" or source.path_columns:
         rows = min(rows, _ROWS_OF_IMAGES)
-    for chunk in sliced(_chunks(files, source, rows), source):
+    for chunk in sliced(_chunks(files, source, rows, tally.ragged), source):
         if read >= rows:
             is_sample = True
             break
         some = Chunk(chunk.file, chunk.first_row, chunk.rows.slice(0, rows - read))
         is_sample = some.rows.num_rows < chunk.rows.num_rows
         read += some.rows.num_rows
-        type_chunk(some, source, anywhere, faults, labels)
+        checked = check_chunk(some, source, anywhere)
+        tally.add(checked.findings)
     try:
-        faults.raise_any(files)
+        tally.raise_faults(files)
     except DataError as error:
         if not is_sample:
             raise
@@ -57,9 +59,11 @@ def check_first_rows(files: Sequence[InputFile], source: Source, rows: int = ROW
         raise DataError(error.headline, where=error.where, hint=hint) from None
 
 
-def _chunks(files: Sequence[InputFile], source: Source, rows: int) -> Iterator[Chunk]:
+def _chunks(
+    files: Sequence[InputFile], source: Source, rows: int, ragged: Ragged
+) -> Iterator[Chunk]:
     if files[0].format != "tfrecord":
-        yield from chunks(files, source)
+        yield from chunks(files, source, ragged=ragged)
         return
     batch, is_whole = first_rows(files[0].path, rows)
     if batch.num_rows:

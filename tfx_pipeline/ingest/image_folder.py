@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ def images(folder: Path) -> list[Path]:
     return sorted(p for p in inside if all(_is_named(part) for part in p.relative_to(folder).parts))
 
 
-def batches(folder: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+def batches(folder: Path, columns: Container[str] | None) -> Iterator[pa.RecordBatch]:
     """Yields the rows of a class: `image` (large_binary) and `label` (string).
 
     Args:

@@ -84,7 +84,7 @@ def _faults(
         f"{first!r}{also} there, or drop the rows. Classes of a cell are told apart by "
         f"{label.separator!r} (`data.label.separator`)."
     )
-    return [BadValues(int(rows[0]), first, OUTSIDE, hint, len(rows))]
+    return [BadValues(int(rows[0]), first, OUTSIDE, hint, len(rows), rows)]
 
 
 def _text(part: bytes) -> str:

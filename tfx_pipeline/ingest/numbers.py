@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _NO_NUMBER = "no number"
+_EXACT = 2**53  # Below, no two whole numbers are the same float64.
 _WIDE_SPACES = "[\u00a0\u202f\u2009]"  # What French and Swiss programs group digits with.
 
 
@@ -86,6 +87,8 @@ def parse_numbers(
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if form == PLAIN and set(missing) <= {""} and (numbers := _quickly(text, whole)) is not None:
+        return numbers, []
     text = pc.utf8_trim_whitespace(text)
     text = without(text, pc.is_in(text, pa.array(missing, text.type)))
     arrow_type = pa.int64() if whole else pa.float64()
@@ -110,6 +113,28 @@ def parse_numbers(
     return pc.take(pa.array([_float(number) for number in parsed], pa.float64()), position), []
 
 
+def _quickly(text: pa.Array, whole: bool) -> pa.Array | None:
+    """The numbers of a column in which nothing is odd, or None: four times as fast."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_empty = pc.equal(pc.binary_length(text), 0)
+    if pc.any(is_empty).as_py():
+        text = without(text, is_empty)
+    if whole:
+        try:
+            text[:256].cast(pa.int64())  # A column of 8.0 takes as long to fail as it has rows.
+            return text.cast(pa.int64())
+        except pa.ArrowInvalid:
+            pass
+    try:
+        numbers = text.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    is_exact = not whole or pc.all(pc.less(pc.abs(numbers), _EXACT)).as_py() is not False
+    return numbers if is_exact else None
+
+
 def _parse(text: str | None, whole: bool) -> float | int | None:
     if text is None or "_" in text:  # Python reads 1_000 as a number, no CSV means it.
         return None
@@ -120,9 +145,11 @@ def _parse(text: str | None, whole: bool) -> float | int | None:
         except ValueError:
             pass
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
         return None
+    # So that 8.0 makes no float64 of the other numbers, which may be larger than it holds.
+    return int(found) if whole and found.is_integer() and abs(found) < _EXACT else found
 
 
 def _float(number: float | int | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ def column_names(path: Path) -> list[str]:
     return list(_open(path).schema_arrow.names)
 
 
-def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, columns: Container[str] | None) -> Iterator[pa.RecordBatch]:
     """Yields the rows.
 
     Args:

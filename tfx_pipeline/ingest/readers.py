@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.errors import DataError
-from tfx_pipeline.ingest import csv_reader, image_folder, parquet_reader, tfrecord_reader
+from tfx_pipeline.ingest import (
+    arrow_reader,
+    csv_reader,
+    image_folder,
+    parquet_reader,
+    tfrecord_reader,
+)
+from tfx_pipeline.ingest.csv_reader import Ragged
 from tfx_pipeline.ingest.files import InputFile
 from tfx_pipeline.ingest.source import Source
 
@@ -36,7 +43,10 @@ class Chunk:
 
 
 def chunks(
-    files: Sequence[InputFile], source: Source, columns: Sequence[str] | None = None
+    files: Sequence[InputFile],
+    source: Source,
+    columns: Sequence[str] | None = None,
+    ragged: Ragged | None = None,
 ) -> Iterator[Chunk]:
     """Reads files one after the other.
 
@@ -45,13 +55,17 @@ def chunks(
         source: How they are read.
         columns: Columns that must be there, and the only ones read; None: the source's own needs
             (all columns where the split hashes the whole row).
+        ragged: Takes the rows of a CSV that have another width than its header, which
+            `data.max_bad_rows` allows.
 
     Raises:
         DataError: A file is missing, unreadable or malformed, lacks a column, or has another type
             for it than the files before; or there is no row at all.
     """
     needed = list(columns) if columns is not None else source.needed_columns
-    wanted = None if columns is None and source.hashes_whole_row else needed
+    wanted = None if columns is None and source.hashes_whole_row else frozenset(needed)
+    ragged = ragged or Ragged(source.data.max_bad_rows)
+    typed = frozenset(needed)
     seen_types: dict[str, tuple[str, InputFile]] = {}
     seen_features: set[str] = set()
     total = 0
@@ -62,8 +76,8 @@ def chunks(
             if number == 0:
                 _log_unused(found, source)
         row = 0
-        for batch in _read(file, source, wanted):
-            _require_same_types(batch, file, needed, seen_types)
+        for batch in _read(file, source, wanted, ragged):
+            _require_same_types(batch, file, typed, seen_types)
             seen_features.update(batch.schema.names)
             if batch.num_rows:
                 yield Chunk(file, row, batch)
@@ -88,6 +102,8 @@ def column_names(file: InputFile, source: Source) -> list[str] | None:
         return csv_reader.column_names(file.path, source.data)
     if file.format == "images":
         return image_folder.COLUMNS
+    if file.format == "arrow":
+        return arrow_reader.column_names(file.path)
     return parquet_reader.column_names(file.path) if file.format == "parquet" else None
 
 
@@ -105,7 +121,8 @@ def require_columns(
     Raises:
         DataError: It lacks one.
     """
-    missing = [name for name in needed if name not in found]
+    there = frozenset(found)
+    missing = [name for name in needed if name not in there]
     if not missing:
         return
     close = difflib.get_close_matches(missing[0], found, n=3, cutoff=0.6)
@@ -121,10 +138,12 @@ def require_columns(
 
 
 def _read(
-    file: InputFile, source: Source, columns: Sequence[str] | None
+    file: InputFile, source: Source, columns: Container[str] | None, ragged: Ragged
 ) -> Iterator[pa.RecordBatch]:
     if file.format == "csv":
-        return csv_reader.batches(file.path, source.data, columns)
+        return csv_reader.batches(file.path, source.data, columns, ragged)
+    if file.format == "arrow":
+        return arrow_reader.batches(file.path, columns)
     if file.format == "parquet":
         return parquet_reader.batches(file.path, columns)
     if file.format == "images":
@@ -135,13 +154,14 @@ def _read(
 def _log_unused(found: Sequence[str], source: Source) -> None:
     unused = [name for name in found if name not in source.types]
     if unused:
-        _log.info("columns that the config does not use are left out: %s", ", ".join(unused))
+        listed = ", ".join(unused[:100]) + (", ..." if len(unused) > 100 else "")
+        _log.info("columns that the config does not use are left out: %s", listed)
 
 
 def _require_same_types(
     batch: pa.RecordBatch,
     file: InputFile,
-    needed: Sequence[str],
+    needed: Container[str],
     seen: dict[str, tuple[str, InputFile]],
 ) -> None:
     """Numbers in one file and text in another are no one column, whatever casts could do."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,8 +53,14 @@ def row_hashes(rows: pa.RecordBatch, key: Sequence[str]) -> np.ndarray:
     """SHA-256 of each row's values (those of `key`, if it names any), as float64 [N] in [0, 1)."""
     names = key or sorted(rows.schema.names)
     present = [name for name in names if name in rows.schema.names]
+    if not present:
+        return np.full(rows.num_rows, int.from_bytes(hashlib.sha256().digest()[:8]) / 2.0**64)
     keys = _row_keys([rows.column(name) for name in present], present)
-    digests = b"".join(hashlib.sha256(key or b"").digest()[:8] for key in keys.to_pylist())
+    _, offsets, data = keys.buffers()
+    ends = np.frombuffer(offsets, np.int64, len(keys) + 1).tolist()
+    view, sha256 = memoryview(data or b""), hashlib.sha256
+    # From the buffer: a Python object of each key costs as much as its hash.
+    digests = b"".join([sha256(view[a + 1 : b]).digest()[:8] for a, b in pairwise(ends)])
     return np.frombuffer(digests, ">u8").astype(np.float64) / 2.0**64
 
 
@@ -73,7 +80,7 @@ def times(column: pa.Array, form: str = "") -> tuple[np.ndarray, list[BadValues]
         form: How a text states a date, where a feature says so; "" is ISO 8601.
 
     Returns:
-        float64 [N], and the values that are no time.
+        float64 [N], NaN where it is no time, and the values that are none.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -101,8 +108,11 @@ def times(column: pa.Array, form: str = "") -> tuple[np.ndarray, list[BadValues]
         "`method: time` needs a number or ISO 8601 text (2024-01-31T13:45:00) in every row; text "
         "in another format needs a date feature that says which with `format`.",
         len(bad),
+        bad,
     )
-    return np.zeros(len(column)), [fault]
+    values = numbers.to_numpy(zero_copy_only=False).copy()
+    values[bad] = np.nan
+    return values, [fault]
 
 
 def time_bounds(values: Iterable[np.ndarray], split: SplitConfig) -> TimeBounds:
@@ -141,9 +151,8 @@ def column_splits(column: pa.Array) -> tuple[np.ndarray, list[BadValues]]:
         return ids, []
     value = names[int(bad[0])].as_py() or b""
     known = ", ".join(SPLIT_SYNONYMS)
-    fault = BadValues(
-        int(bad[0]), value.decode(errors="replace"), "names no split", f"Use: {known}.", len(bad)
-    )
+    text = value.decode(errors="replace")
+    fault = BadValues(int(bad[0]), text, "names no split", f"Use: {known}.", len(bad), bad)
     return np.zeros(len(ids), np.int8), [fault]
 
 
@@ -153,20 +162,23 @@ def _split_code(name: bytes | None) -> int:
 
 
 def _row_keys(columns: Sequence[pa.Array], names: Sequence[str]) -> pa.Array:
-    """The bytes that stand for a row: names and values. A missing value adds nothing, so that an
-    absent feature of a tf.Example counts as an empty one."""
+    """The bytes that stand for a row: names and values, a separator before each. A missing value
+    adds nothing, so that an absent feature of a tf.Example counts as an empty one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     parts = []
+    empty = pa.scalar(b"", pa.large_binary())
     for name, column in zip(names, columns, strict=True):
-        prefix = pa.scalar(f"{name}=".encode(), pa.large_binary())
-        empty = pa.scalar(b"", pa.large_binary())
+        prefix = pa.scalar(f"\x1f{name}=".encode(), pa.large_binary())
         text = _text(column)
-        text = without(text, pc.equal(pc.binary_length(text), 0))
-        parts.append(pc.binary_join_element_wise(prefix, text, empty))
-    separator = pa.scalar(b"\x1f", pa.large_binary())
-    return pc.binary_join_element_wise(*parts, separator, null_handling="skip")
+        is_empty = pc.equal(pc.binary_length(text), 0)
+        if text.null_count or pc.any(is_empty).as_py():
+            text = without(text, is_empty)
+            parts.append(pc.fill_null(pc.binary_join_element_wise(prefix, text, empty), b""))
+        else:
+            parts += [prefix, text]
+    return pc.binary_join_element_wise(*parts, empty)
 
 
 def _text(column: pa.Array) -> pa.Array:

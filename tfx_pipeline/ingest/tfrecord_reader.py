@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ BATCH_EXAMPLES = 16384
 _BATCH_BYTES = 64 << 20  # Examples may hold images.
 
 
-def batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, columns: Container[str] | None) -> Iterator[pa.RecordBatch]:
     """Yields the rows; every column is a large list of float32, int64 or large_binary.
 
     A feature that no example of a batch has is not in that batch.

@@ -45,14 +45,18 @@ def typed_lists(
     if _is_list(column.type):
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
         values, rows = _plain(pc.list_flatten(column)), np.repeat(np.arange(len(column)), lengths)
+        scalars, faults = _typed(values, kind, [*missing, ""], form)
+        faults = [fault.at(rows) for fault in faults]
+        valid = pc.is_valid(scalars).to_numpy(zero_copy_only=False)
+        counts = np.bincount(rows[valid], minlength=len(column))
     else:
-        values, rows = column, np.arange(len(column))
-    scalars, faults = _typed(values, kind, [*missing, ""], form)
-    valid = pc.is_valid(scalars).to_numpy(zero_copy_only=False)
-    counts = np.bincount(rows[valid], minlength=len(column))
+        scalars, faults = _typed(column, kind, [*missing, ""], form)
+        if not scalars.null_count:
+            offsets = pa.array(np.arange(len(column) + 1, dtype=np.int64))
+            return pa.LargeListArray.from_arrays(offsets, scalars), faults
+        counts = pc.is_valid(scalars).to_numpy(zero_copy_only=False)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets), scalars.drop_null())
-    return lists, [BadValues(int(rows[f.row]), f.value, f.problem, f.hint, f.count) for f in faults]
+    return pa.LargeListArray.from_arrays(pa.array(offsets), scalars.drop_null()), faults
 
 
 def _typed(
@@ -92,7 +96,8 @@ def _typed(
 def _narrow(
     values: pa.Array, numbers: pa.Array, kind: StorageType, missing: list[str]
 ) -> tuple[pa.Array, list[BadValues]]:
-    """Numbers of any width -> float32 or int64, refusing NaN, infinity and fractions."""
+    """Numbers of any width -> float32 or int64, refusing NaN, infinity and fractions; it warns of
+    whole numbers that a float32 rounds."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -124,8 +129,10 @@ def _narrow(
         "is infinite as a float32",
         "Replace infinite values in the data, or leave the field empty.",
     )
-    if faults or kind == "float":
+    if faults:
         return narrow, faults
+    if kind == "float":
+        return narrow, _rounded(values, wide, narrow)
     whole = pc.equal(pc.floor(wide), wide)
     inside = pc.less(pc.abs(wide), 2.0**63)
     faults = bad_values(
@@ -135,6 +142,21 @@ def _narrow(
         "This kind of column is stored as an integer; use `kind: numeric` for fractions.",
     )
     return (pa.nulls(len(wide), pa.int64()) if faults else wide.cast(pa.int64())), faults
+
+
+def _rounded(values: pa.Array, wide: pa.Array, narrow: pa.Array) -> list[BadValues]:
+    """Whole numbers, such as ids, that are others as float32."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    extent = pc.min_max(wide).as_py()
+    if max(abs(extent["min"] or 0.0), abs(extent["max"] or 0.0)) <= 2.0**24:
+        return []
+    is_whole = pc.equal(pc.floor(wide), wide)
+    is_other = pc.and_(is_whole, pc.not_equal(narrow.cast(pa.float64()), wide))
+    hint = "Ids are categories: give the column `kind: categorical`. As a number it is rounded."
+    problem = "is a whole number that a float32 rounds"
+    return bad_values(values, is_other, problem, hint, only_warns=True)
 
 
 def _as_bytes(values: pa.Array, missing: list[str]) -> pa.Array:
@@ -148,6 +170,9 @@ def _as_bytes(values: pa.Array, missing: list[str]) -> pa.Array:
     elif not _is_text(values.type):
         values = values.cast(pa.string())  # Arrow's integers and truth values are ours already.
     binary = values.cast(pa.large_binary())
+    if set(missing) <= {""}:
+        is_empty = pc.equal(pc.binary_length(binary), 0)
+        return without(binary, is_empty) if pc.any(is_empty).as_py() else binary
     markers = pa.array([text.encode() for text in missing], pa.large_binary())
     return without(binary, pc.is_in(binary, markers))
 
@@ -248,6 +273,8 @@ def _is_text(data_type: pa.DataType) -> bool:
 def _as_text(values: pa.Array) -> pa.Array:
     import pyarrow as pa
 
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return values
     try:
         return values.cast(pa.large_string())
     except pa.ArrowInvalid:  # Bytes that are no UTF-8: shown as they are, and no number.

@@ -43,6 +43,7 @@ def read(record: RunRecord, node_id: str) -> None:
             record.data_digest = str(artifact.properties.get("input_fingerprint", "")).removeprefix(
                 "sha256:"
             )
+            record.nodes[node_id].note = str(artifact.properties.get("note", ""))
     elif node_id == "Pusher":
         artifact = _first(record, node_id, "pushed_model")
         if artifact is None:

@@ -18,7 +18,7 @@ NODE_ID = "ExampleGen"
 
 
 class ExampleGen(base_component.BaseComponent):
-    """Reads CSV, Parquet or TFRecord files into tf.Examples, typed by the config.
+    """Reads CSV, Parquet, Arrow or TFRecord files into tf.Examples, typed by the config.
 
     The spec and the output are those of `tfx.components.FileBasedExampleGen`, so stock components
     and tools read them. It differs in that it needs no Beam, types columns by what the config
@@ -27,7 +27,9 @@ class ExampleGen(base_component.BaseComponent):
     Output:
         examples: `Examples` with the splits train, val (if there are rows for it) and eval: gzip
             TFRecords of tf.Example. Custom properties: `input_fingerprint` (SHA-256 of the data),
-            `rows_train`, `rows_val`, `rows_eval`; `split_by`: the columns that decided the splits.
+            `rows_train`, `rows_val`, `rows_eval`; `split_by`: the columns that decided the splits;
+            `rows_rejected`, where any may be, with `rejected_rows.jsonl` beside the splits; `note`:
+            what was odd with the rows.
     """
 
     SPEC_CLASS = standard_component_specs.FileBasedExampleGenSpec

@@ -7,28 +7,30 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from google.protobuf import wrappers_pb2
 from tfx import types
+from tfx.components.example_gen import utils
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
-from tfx_pipeline.components.example_gen.shards import ShardWriter
 from tfx_pipeline.errors import storage_errors
 from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, split_record
-from tfx_pipeline.ingest.files import SPLITS, find_files
-from tfx_pipeline.ingest.rows import TypedRows, typed_rows
+from tfx_pipeline.ingest.files import SPLITS
+from tfx_pipeline.ingest.rejected import REJECTED_FILE, write_rejected
 from tfx_pipeline.ingest.source import Source
+from tfx_pipeline.ingest.tally import Tally
+from tfx_pipeline.ingest.write import write_splits
 
-_SHUFFLE_SEED = 0
+REJECTED_PROPERTY = "rows_rejected"
+NOTE_PROPERTY = "note"
 _log = logging.getLogger(__name__)
 
 
 class Executor(base_executor.BaseExecutor):
-    """Reads, checks, splits and writes the rows in one process, without Beam."""
+    """Reads, checks, splits and writes the rows, in several processes if they are many; no Beam."""
 
     def Do(
         self,
@@ -52,21 +54,28 @@ class Executor(base_executor.BaseExecutor):
             _remove_earlier_try(Path(examples.uri))
             staging.mkdir(parents=True)
         try:
-            rows, split_by = _write(source, staging)
+            written = write_splits(source, staging, fingerprint=_fingerprint(exec_properties))
+            rows, tally = written.rows, written.tally
             names = [name for name in SPLITS if rows[name]]
             examples.split_names = artifact_utils.encode_split_names(names)
             with storage_errors(examples.uri):
                 for name in names:
                     final = artifact_utils.get_split_uri([examples], name)
                     (staging / name).rename(final)
+                rejected = write_rejected(Path(examples.uri), tally.rejected, tally.ragged, source)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
         for name in names:
             examples.set_int_custom_property(f"rows_{name}", rows[name])
-        record = split_record(source.data.split, split_by)
+        record = split_record(source.data.split, written.split_by)
         examples.set_string_custom_property(SPLIT_BY_PROPERTY, record)
+        if source.data.max_bad_rows:
+            examples.set_int_custom_property(REJECTED_PROPERTY, tally.bad_rows)
+        if note := _note(tally, rejected):
+            examples.set_string_custom_property(NOTE_PROPERTY, note)
+            _log.warning("%s", note)
         _log.info("wrote %s", ", ".join(f"{rows[name]} rows of {name}" for name in names))
 
 
@@ -79,34 +88,20 @@ def source_from(exec_properties: dict[str, Any]) -> Source:
     return Source.from_json(text.value)
 
 
-def _write(source: Source, folder: Path) -> tuple[dict[str, int], set[str]]:
-    """Writes all splits below `folder`; how many rows each has, and what decided them."""
-    writers = {name: ShardWriter(folder / name) for name in SPLITS}
-    random = np.random.default_rng(_SHUFFLE_SEED)
-    split_by: set[str] = set()
-    try:
-        for rows in typed_rows(find_files(source), source):
-            _write_chunk(rows, writers, random)
-            split_by.update(rows.split_by)
-    except BaseException:
-        for writer in writers.values():
-            writer.abandon()
-        raise
-    return {name: writer.finish() for name, writer in writers.items()}, split_by
+def _fingerprint(exec_properties: dict[str, Any]) -> str:
+    return str(exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME) or "")
 
 
-def _write_chunk(
-    rows: TypedRows, writers: dict[str, ShardWriter], random: np.random.Generator
-) -> None:
-    from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
-
-    encoded = RecordBatchToExamplesEncoder().encode(rows.columns)
-    # Files are often sorted (by label, by time) and a trainer's shuffle buffer is small: stock
-    # ExampleGen shuffles too. The seed keeps two runs alike.
-    order = random.permutation(len(encoded))
-    splits = rows.splits[order]
-    for position, name in enumerate(SPLITS):
-        writers[name].write(encoded[index] for index in order[splits == position])
+def _note(tally: Tally, rejected: Path | None) -> str:
+    """What the terminal is to say of the rows, if anything."""
+    said = []
+    if rejected is not None:
+        rows = f"{tally.bad_rows:,} row{'s' if tally.bad_rows > 1 else ''}"
+        said.append(f"{rows} rejected, see {rejected}")
+    said += [
+        f"{count:,} of {column!r}: {what}" for (column, what), count in tally.odd_values.items()
+    ]
+    return "; ".join(said)
 
 
 def _remove_earlier_try(folder: Path) -> None:
@@ -114,3 +109,4 @@ def _remove_earlier_try(folder: Path) -> None:
     for path in [*folder.glob("Split-*"), folder / ".writing"]:
         if path.is_dir():
             shutil.rmtree(path)
+    (folder / REJECTED_FILE).unlink(missing_ok=True)

@@ -1,0 +1,206 @@
+"""Encodes chunks in this process or in several, with the same result in the same order."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from tfx_pipeline.errors import Transient
+from tfx_pipeline.ingest.encode import EncodedRows, encode_chunk
+from tfx_pipeline.ingest.files import InputFile
+from tfx_pipeline.ingest.readers import Chunk
+from tfx_pipeline.ingest.source import Source
+from tfx_pipeline.ingest.splits import TimeBounds
+from tfx_pipeline.ingest.worker import receive, send
+
+PROCESSES_VARIABLE = "ASSAY_INGEST_PROCESSES"
+# Starting a worker takes as long as encoding some 20 MB of CSV.
+PARALLEL_BYTES = 48 << 20
+_MOST = 8  # Reading is done by one process, which more would have to wait for.
+_UNPACKED = {".gz": 5, ".bz2": 6, ".zst": 5, ".parquet": 4, ".pq": 4}
+_SHUFFLE_SEED = 0
+Task = tuple[Chunk, np.ndarray]
+
+
+def processes_for(files: Sequence[InputFile]) -> int:
+    """How many processes encode: one a core, but one where the files are small.
+
+    `ASSAY_INGEST_PROCESSES` overrides it.
+    """
+    stated = os.environ.get(PROCESSES_VARIABLE, "")
+    if stated.isdecimal() and int(stated):
+        return int(stated)
+    size = sum(_bytes(file.path) for file in files)
+    return min(_MOST, len(os.sched_getaffinity(0))) if size >= PARALLEL_BYTES else 1
+
+
+def ordered(chunks: Iterator[Chunk]) -> Iterator[Task]:
+    """Each chunk with the order in which its rows are written.
+
+    Files are often sorted (by label, by time) and a trainer's shuffle buffer is small: stock
+    ExampleGen shuffles too. The seed keeps two runs alike.
+    """
+    random = np.random.default_rng(_SHUFFLE_SEED)
+    for chunk in chunks:
+        yield chunk, random.permutation(chunk.rows.num_rows)
+
+
+def encoded_chunks(
+    chunks: Iterator[Chunk], source: Source, bounds: TimeBounds | None, processes: int
+) -> Iterator[EncodedRows]:
+    """Encodes chunks, in their order.
+
+    Args:
+        chunks: As they are read; this process reads them.
+        source: How they are typed and split.
+        bounds: Where a time split cuts.
+        processes: How many encode. With one it is this one.
+
+    Raises:
+        Transient: A worker process died.
+        DataError: From the chunks.
+    """
+    if processes < 2:
+        for chunk, order in ordered(chunks):
+            yield encode_chunk(chunk, order, source, bounds)
+        return
+    with Workers(processes, source, bounds) as workers:
+        yield from workers.encode(ordered(chunks))
+
+
+class Workers:
+    """Processes that encode. Leaving the context ends them, whatever they are doing."""
+
+    def __init__(self, count: int, source: Source, bounds: TimeBounds | None) -> None:
+        self._workers = [_Worker() for _ in range(count)]
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="ingest")
+        self._setting = (source, bounds)
+
+    def __enter__(self) -> Workers:
+        try:
+            for worker in self._workers:
+                worker.tell(self._setting)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        self._threads.shutdown(cancel_futures=True)  # Whose pipes have ended now.
+        for worker in self._workers:
+            worker.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids."""
+        return [worker.process.pid for worker in self._workers]
+
+    def encode(self, tasks: Iterator[Task]) -> Iterator[EncodedRows]:
+        """Encodes chunks, as many at once as there are processes, and one more waits for each.
+
+        Raises:
+            Transient: A process died.
+        """
+        waiting: deque[Future[EncodedRows]] = deque()
+        for chunk, order in tasks:
+            message = (chunk.file, chunk.first_row, _serialized(chunk), order)
+            waiting.append(self._threads.submit(self._ask, message))
+            if len(waiting) >= 2 * len(self._workers):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _ask(self, message: object) -> EncodedRows:
+        worker = self._idle.get()
+        try:
+            answer = worker.ask(message)
+        finally:
+            self._idle.put(worker)  # A dead one too: who waits for it must not wait for ever.
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(EncodedRows, answer)
+
+
+class _Worker:
+    """A process that runs `worker.main`."""
+
+    def __init__(self) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  Read when the process has died.
+        code = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+        code += "from tfx_pipeline.ingest.worker import main; main()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, json.dumps(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+
+    def ask(self, message: object) -> object:
+        """The answer to a message, or the exception that it was."""
+        assert self.process.stdout is not None
+        self.tell(message)
+        try:
+            return receive(self.process.stdout)
+        except EOFError:
+            raise self._died() from None
+
+    def tell(self, message: object) -> None:
+        """Sends a message that has no answer."""
+        assert self.process.stdin is not None
+        try:
+            send(self.process.stdin, message)
+        except OSError:
+            raise self._died() from None
+
+    def close(self) -> None:
+        """Frees what the process held; it has ended."""
+        for stream in (self.process.stdin, self.process.stdout, self._errors):
+            with contextlib.suppress(OSError):  # What is still unsent has nobody to go to.
+                stream.close()  # type: ignore[union-attr]
+        self.process.wait()
+
+    def _died(self) -> Transient:
+        code = self.process.wait()
+        why = f"ended with {code}"
+        hint = f"Set {PROCESSES_VARIABLE}=1 to do without such processes."
+        if code < 0:
+            why = f"was ended by {signal.Signals(-code).name}"
+            hint = f"If memory ran out, set {PROCESSES_VARIABLE} to fewer processes."
+        self._errors.seek(0)
+        last = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
+        return Transient(f"a process that encodes rows {why}", where="".join(last), hint=hint)
+
+
+def _serialized(chunk: Chunk) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, chunk.rows.schema) as writer:
+        writer.write_batch(chunk.rows)
+    return cast(bytes, sink.getvalue().to_pybytes())
+
+
+def _bytes(path: Path) -> int:
+    """About how many bytes a file has, unpacked; a folder of images counts as none."""
+    try:
+        return path.stat().st_size * _UNPACKED.get(path.suffix.lower(), 1)
+    except OSError:  # The reader says what is wrong with it.
+        return 0
