@@ -1,4 +1,4 @@
-"""One small project, run once for all tests of a process."""
+"""One small project, run once for all tests of a process (`tests/scheduling.py`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.project import Project, Result, head, make_project
+from tfx_pipeline.report import record as records
+from tfx_pipeline.report.record import RunRecord
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +17,19 @@ def rows(tmp_path_factory: pytest.TempPathFactory, taxi_csv: Path) -> Path:
     return head(taxi_csv, tmp_path_factory.mktemp("rows") / "taxi.csv", 1500)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def first(tmp_path_factory: pytest.TempPathFactory, rows: Path) -> tuple[Project, Result]:
-    """A project after its first `assay run`, and what that run printed."""
+    """A project after its first `assay run`, and what that run printed.
+
+    Whoever changes it puts it back: `Project.changed`.
+    """
     project = make_project(tmp_path_factory.mktemp("first"), rows)
     return project, project.assay("run")
+
+
+@pytest.fixture(scope="session")
+def first_run(first: tuple[Project, Result]) -> RunRecord:
+    """The record of that run."""
+    project, result = first
+    assert result.code == 0, result.terminal
+    return records.load_exactly(project.config.root, project.runs[0])

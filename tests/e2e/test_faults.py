@@ -15,8 +15,9 @@ import pytest
 
 from tests.conformance.lineage import lineage
 from tests.e2e.processes import Template, has_begun, template, wait_for
-from tests.e2e.project import Project, make_project, states, weights
+from tests.e2e.project import Project, Result, make_project, states, weights
 from tfx_pipeline.errors import INTERRUPTED_EXIT_CODE, StorageError
+from tfx_pipeline.report.record import RunRecord
 
 # Seconds into the node; the others are over within a tenth.
 KILLED_IN = {
@@ -41,7 +42,11 @@ def processes(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> Iterator[
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_in_every_node_and_resumed_it_ends_as_an_undisturbed_run(
-    processes: Template, rows: Path, tmp_path: Path
+    processes: Template,
+    rows: Path,
+    tmp_path: Path,
+    first: tuple[Project, Result],
+    first_run: RunRecord,
 ) -> None:
     project = make_project(tmp_path / "killed", rows)
     root = project.config.root
@@ -67,22 +72,23 @@ def test_killed_in_every_node_and_resumed_it_ends_as_an_undisturbed_run(
     # The short ones may be over before the signal arrives; these cannot.
     assert {"StatisticsGen", "Transform", "Trainer", "Evaluator"} <= set(hit), hit
 
-    undisturbed = make_project(tmp_path / "undisturbed", rows)
-    reference = processes.start("run", str(undisturbed.folder))
-    assert reference.wait() == 0, reference.terminal
-    expected = lineage(undisturbed.database, undisturbed.latest.run_id)
+    undisturbed, _ = first
+    expected = lineage(undisturbed.database, first_run.run_id)
     assert lineage(project.database, project.latest.run_id) == expected
     assert {e["state"] for e in expected} == {"COMPLETE"}
     [version] = project.versions
     assert str(version) == project.latest.pushed_to
-    assert weights(version) == weights(undisturbed.versions[0])
+    assert weights(version) == weights(Path(first_run.pushed_to))
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(
+def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on_and_resume_from_where(
     processes: Template, rows: Path, tmp_path: Path
 ) -> None:
+    """Twice in one run: in Transform, and when the resumed run is training."""
     project = make_project(tmp_path, rows)
+    project.change("train.steps", 3000)
+    project.change("train.steps_per_epoch", 300)
     started = processes.start("run", str(project.folder))
     wait_for(lambda: has_begun(project.config.root, "Transform"))
     time.sleep(1)
@@ -99,22 +105,9 @@ def test_ctrl_c_ends_within_seconds_and_says_how_to_go_on(
     assert re.search(r"^  – Transform +\d+\.\d s  interrupted$", started.terminal, re.MULTILINE)
     found = {e["node"]: e["state"] for e in lineage(project.database, record.run_id)}
     assert set(found.values()) == {"COMPLETE", "FAILED"}
-    resumed = processes.start("run", "--resume", str(project.folder))
-    assert resumed.wait() == 0, resumed.terminal
-    assert project.latest.run_id == record.run_id
-    assert project.latest.state == "complete"
-    assert_nothing_half_written(project, versions=1)
 
-
-@pytest.mark.slow
-def test_ctrl_c_in_training_says_how_far_it_was_and_resume_where_it_goes_on(
-    processes: Template, rows: Path, tmp_path: Path
-) -> None:
-    project = make_project(tmp_path, rows)
-    project.change("train.steps", 3000)
-    project.change("train.steps_per_epoch", 300)
     checkpoints = "artifacts/Trainer/model_run/*/checkpoints/checkpoint"
-    started = processes.start("run", str(project.folder))
+    started = processes.start("run", "--resume", str(project.folder))
     wait_for(lambda: bool(list(project.config.root.glob(checkpoints))))
     os.kill(started.pid, signal.SIGINT)
     assert started.wait() == INTERRUPTED_EXIT_CODE
@@ -128,6 +121,9 @@ def test_ctrl_c_in_training_says_how_far_it_was_and_resume_where_it_goes_on(
     assert again, resumed.terminal
     assert 0 < int(again[1]) <= int(stopped[1])
     assert re.search(r"^  ✓ Transform +reused$", resumed.terminal, re.MULTILINE)
+    assert project.latest.run_id == record.run_id
+    assert project.latest.state == "complete"
+    assert_nothing_half_written(project, versions=1)
 
 
 @pytest.fixture
@@ -164,7 +160,7 @@ def test_a_disk_that_fills_up_and_is_enlarged(
     project.change("run.root", str(disk.folder / "runs"))
     words = ["run", str(project.folder)]
     failed_in = []
-    for size in range(400, 6000, 200):
+    for size in range(400, 6000, 300):
         assert disk.mount(f"remount,size={size}k") == 0
         started = processes.start(*words)
         code = started.wait()

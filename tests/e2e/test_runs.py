@@ -8,8 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +27,6 @@ pytestmark = pytest.mark.slow
 def project(first: tuple[Project, Result]) -> Project:
     """The project after a first run that was blessed and pushed."""
     return first[0]
-
-
-@pytest.fixture(scope="module")
-def first_run(project: Project) -> RunRecord:
-    return project.latest
-
-
-@contextmanager
-def changed(project: Project, fields: dict[str, Any]) -> Iterator[None]:
-    """The project with some fields of its config set, as long as the block lasts."""
-    path = project.folder / "pipeline.yaml"
-    before = path.read_text()
-    for field, value in fields.items():
-        project.change(field, value)
-    try:
-        yield
-    finally:
-        path.write_text(before)
 
 
 def ran(record: RunRecord) -> set[str]:
@@ -145,7 +125,7 @@ def test_one_changed_value_is_other_data(project: Project) -> None:
 def test_more_steps_train_again_and_are_measured_against_the_blessed_model(
     project: Project, first_run: RunRecord
 ) -> None:
-    with changed(project, {"train.steps": 60}):
+    with project.changed({"train.steps": 60}):
         result = project.assay("run")
         again = project.assay("run")
     assert result.code == again.code == 0, result.terminal
@@ -173,7 +153,7 @@ def test_changed_features_go_on_from_the_analyzer_cache(
     project: Project, first_run: RunRecord
 ) -> None:
     scaled = {"features.columns.fare": {"kind": "numeric", "scale": "minmax"}}
-    with changed(project, scaled):
+    with project.changed(scaled):
         record = project.run("--to", "Transform")
     assert states(record)["Transform"] == "complete"
     assert uri(record, "AnalyzerCache", "cache") == uri(
@@ -201,7 +181,7 @@ def build(features, config):
 
 def test_an_edited_function_of_the_users_is_not_cached(project: Project) -> None:
     file = project.folder / "mine.py"
-    with changed(project, {"model.builder": "mine.py:build"}):
+    with project.changed({"model.builder": "mine.py:build"}):
         file.write_text(BUILDER.format(units=4))
         assert ran(project.run("--to", "Trainer")) >= {"Trainer"}
         assert states(project.run("--to", "Trainer"))["Trainer"] == "cached"
@@ -213,7 +193,7 @@ def test_an_edited_function_of_the_users_is_not_cached(project: Project) -> None
 
 def test_a_threshold_out_of_reach_refuses_and_says_by_how_much(project: Project) -> None:
     versions = project.versions
-    with changed(project, {"gates.quality.thresholds": [{"metric": "auc", "min": 0.999}]}):
+    with project.changed({"gates.quality.thresholds": [{"metric": "auc", "min": 0.999}]}):
         result = project.assay("run")
         record = project.latest
     assert result.code == GateRefused.exit_code
@@ -260,7 +240,7 @@ BEHIND_THE_DATA_GATE = NODES[NODES.index("DataGate") + 1 :]
 def test_data_that_break_the_users_schema_stop_the_run(project: Project) -> None:
     (project.folder / "schema.pbtxt").write_text(SCHEMA)
     versions = project.versions
-    with changed(project, {"gates.data.schema_path": "schema.pbtxt"}):
+    with project.changed({"gates.data.schema_path": "schema.pbtxt"}):
         result = project.assay("run")
         record = project.latest
         before = len(trainings(project))
@@ -286,7 +266,7 @@ def test_drift_from_the_last_run_stops_the_run(project: Project, first_run: RunR
         "gates.data.drift": {"fare": {"jensen_shannon": 0.05}},
         "gates.data.skew": {"payment_type": {"linf": 0.3}},
     }
-    with changed(project, limits):
+    with project.changed(limits):
         unchanged = project.run("--to", "DataGate")
         try:
             rows = list(csv.DictReader(before.splitlines()))
