@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -162,20 +163,52 @@ def test_a_second_run_takes_the_ladder_and_the_verdict_from_the_cache(
     assert again.verdicts["ServingGate"] == record.verdicts["ServingGate"]
 
 
-def test_a_new_model_is_measured_beside_the_one_in_production(
-    first: tuple[Project, Result], record: RunRecord
-) -> None:
+@dataclass(frozen=True)
+class Newer:
+    """A model of more steps: nobody answers at the address, and then nobody is asked."""
+
+    result: Result
+    taken_back: RunRecord
+    versions: tuple[list[Path], list[Path]]  # Before the first of the two runs, and after it.
+    pushed: RunRecord
+
+
+@pytest.fixture(scope="module")
+def newer(first: tuple[Project, Result], record: RunRecord) -> Newer:
     project = first[0]
-    text = (project.folder / "pipeline.yaml").read_text()
-    try:
-        project.change("train.steps", 60)
-        project.change("gates.latency_p99_ms", {"max_ratio_champion": 50.0})
-        newer = project.run()
-    finally:
-        (project.folder / "pipeline.yaml").write_text(text)
-    assert {n for n, s in states(newer).items() if s == "complete"} - RESOLVERS == TRAINED_AGAIN
-    assert uri(newer, "LatestPushedModel", "pushed_model") == uri(record, "Pusher", "pushed_model")
-    verdict = verdict_of(newer)
+    more = {"train.steps": 60, "gates.latency_p99_ms": {"max_ratio_champion": 50.0}}
+    unanswered = {"serve.address": "127.0.0.1:1", "serve.probe_timeout_seconds": 0.5}
+    before = project.versions
+    with project.changed(more):
+        with project.changed(unanswered):
+            result = project.assay("run")
+        taken_back, left = project.latest, [v for v in project.versions if v.is_dir()]
+        return Newer(result, taken_back, (before, left), project.run())
+
+
+def test_a_push_that_production_does_not_serve_is_taken_back(newer: Newer) -> None:
+    """Nobody answers at the address; the version is gone again, and the run says so."""
+    assert newer.result.code == ServingError.exit_code, newer.result.terminal
+    assert "taken back" in newer.result.terminal
+    before, left = newer.versions
+    assert left == before
+    # Nothing but the push is done again for the run that does not ask.
+    assert {n for n, s in states(newer.pushed).items() if s == "complete"} - RESOLVERS == {"Pusher"}
+    assert Path(newer.pushed.pushed_to) not in before
+
+
+def test_a_new_model_is_measured_beside_the_one_in_production(
+    newer: Newer, record: RunRecord
+) -> None:
+    found = states(newer.taken_back)
+    assert {n for n, s in found.items() if s == "complete"} - RESOLVERS == TRAINED_AGAIN - {
+        "Pusher"
+    }
+    # What was taken back was never in production.
+    for run in (newer.taken_back, newer.pushed):
+        champion = uri(run, "LatestPushedModel", "pushed_model")
+        assert champion == uri(record, "Pusher", "pushed_model")
+    verdict = verdict_of(newer.taken_back)
     assert verdict.champion is not None
     assert verdict.champion.failed == ""
     [row] = [row for row in verdict.rows if row.candidate.name == "int8"]
@@ -183,7 +216,8 @@ def test_a_new_model_is_measured_beside_the_one_in_production(
     assert "auc" in row.measured.to_champion["overall"]
     assert any("x champion" in check.threshold for check in row.checks)
     # The float model is compared with the last float model, the shipped one with the shipped one.
-    assert uri(newer, "LatestBlessedModel", "model") == uri(record, "Trainer", "model")
+    model = uri(newer.taken_back, "LatestBlessedModel", "model")
+    assert model == uri(record, "Trainer", "model")
 
 
 def test_a_budget_that_nothing_can_meet_pushes_nothing(
@@ -191,13 +225,9 @@ def test_a_budget_that_nothing_can_meet_pushes_nothing(
 ) -> None:
     project = first[0]
     versions = project.versions
-    text = (project.folder / "pipeline.yaml").read_text()
-    try:
-        project.change("gates.size_bytes", {"max": 150})
+    with project.changed({"gates.size_bytes": {"max": 150}}):
         result = project.assay("run")
         refused = project.latest
-    finally:
-        (project.folder / "pipeline.yaml").write_text(text)
     assert result.code == GateRefused.exit_code, result.terminal
     assert "serving gate: refused" in result.terminal
     assert "over <= 150 bytes" in result.terminal
@@ -212,13 +242,16 @@ def test_a_budget_that_nothing_can_meet_pushes_nothing(
     assert states(refused)["Compressor"] == "cached"
 
 
-def test_what_the_quality_gate_refuses_is_not_compressed(rows: Path, tmp_path: Path) -> None:
-    made = document()
-    made["gates"]["quality"]["thresholds"][0]["min"] = 0.999
-    project = make_project(tmp_path, rows, made)
-    result = project.assay("run")
+def test_what_the_quality_gate_refuses_is_not_compressed(
+    first: tuple[Project, Result], record: RunRecord
+) -> None:
+    project = first[0]
+    out_of_reach = [{"metric": "auc", "min": 0.999, "max_drop": 0.1}]
+    with project.changed({"gates.quality.thresholds": out_of_reach}):
+        result = project.assay("run")
+        found = states(project.latest)
     assert result.code == GateRefused.exit_code
-    found = states(project.latest)
+    assert (found["Trainer"], found["Evaluator"]) == ("cached", "complete")
     assert found["Compressor"] == found["ServingGate"] == found["Pusher"] == "skipped"
     assert "Evaluator refused" in result.terminal
 
@@ -231,43 +264,30 @@ def processes(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> Iterator[
 
 @pytest.mark.timeout(600)
 def test_killed_while_it_compresses_and_measures_it_goes_on_and_leaves_no_server(
-    processes: Template, rows: Path, tmp_path: Path
+    processes: Template, first: tuple[Project, Result], record: RunRecord
 ) -> None:
-    project = make_project(tmp_path, rows, document())
-    words = ["run", str(project.folder)]
-    for node, seconds in (("Compressor", 1.5), ("ServingGate", 2.5)):
-        started = processes.start(*words)
-        wait_for(lambda node=node: has_begun(project.config.root, node))
-        time.sleep(seconds)
-        children = psutil.Process(started.pid).children(recursive=True)
-        assert started.kill() == -signal.SIGKILL, started.terminal
-        assert project.latest.nodes[node].state == "running"
-        wait_for(lambda children=children: not any(c.is_running() for c in children), 30)
-        words = ["run", "--resume", str(project.folder)]
-    resumed = processes.start(*words)
-    assert resumed.wait() == 0, resumed.terminal
-    assert project.latest.state == "complete"
-    assert verdict_of(project.latest).winner == "int8"
-    assert len(project.versions) == 1
-
-
-def test_a_push_that_production_does_not_serve_is_taken_back(
-    first: tuple[Project, Result], record: RunRecord
-) -> None:
-    """Nobody answers at the address; the version is gone again, and the run says so."""
+    """A ladder of one rung, behind a model that is trained already."""
     project = first[0]
-    versions = project.versions
-    text = (project.folder / "pipeline.yaml").read_text()
-    try:
-        project.change("serve.address", "127.0.0.1:1")
-        project.change("serve.probe_timeout_seconds", 0.5)
-        project.change("train.seed", 18)
-        result = project.assay("run")
-    finally:
-        (project.folder / "pipeline.yaml").write_text(text)
-    assert result.code == ServingError.exit_code, result.terminal
-    assert "taken back" in result.terminal
-    assert [v for v in project.versions if v.is_dir()] == versions
+    root, runs = project.config.root, len(project.runs)
+    other = {"compress.candidates": [{"method": "int8"}], "serve.push_dir": "pushed_after_kills"}
+    with project.changed(other):
+        words = ["run", str(project.folder)]
+        for node, seconds in (("Compressor", 1.0), ("ServingGate", 2.5)):
+            started = processes.start(*words)
+            wait_for(lambda node=node: len(project.runs) > runs and has_begun(root, node))
+            time.sleep(seconds)
+            children = psutil.Process(started.pid).children(recursive=True)
+            assert started.kill() == -signal.SIGKILL, started.terminal
+            assert project.latest.nodes[node].state == "running"
+            wait_for(lambda children=children: not any(c.is_running() for c in children), 30)
+            words = ["run", "--resume", str(project.folder)]
+        resumed = processes.start(*words)
+        assert resumed.wait() == 0, resumed.terminal
+        assert len(project.runs) == runs + 1
+        assert project.latest.state == "complete"
+        assert states(project.latest)["Trainer"] == "reused"
+        assert verdict_of(project.latest).winner == "int8"
+        assert len(project.versions) == 1
 
 
 def test_the_verdict_is_strict_json_with_every_figure(record: RunRecord) -> None:
