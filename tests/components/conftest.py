@@ -196,6 +196,9 @@ def _save_model(folder: Path, task: str, quality: str) -> None:
             "transform_features": model.transform_features,
         },
     )
+    description = {"task": task, "quantiles": [0.1, 0.5, 0.9]}
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "assay_signature.json").write_text(json.dumps(description))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,20 @@ def test_a_last_blessed_model_that_may_have_seen_the_eval_rows_is_not_compared_w
     assert evaluate(compared, baseline="good", split_by=(now, now))[0].blessed
     alone = config(thresholds=[{"metric": "auc", "min": 0.9}])
     assert evaluate(alone, baseline="good", split_by=(now, before))[0].blessed
+
+
+def test_a_last_blessed_model_of_other_quantiles_is_not_compared_with(
+    config: Config, evaluate: Evaluate, small: Any, tmp_path: Path
+) -> None:
+    """Measured as what it does not say, it would be bad, and the new model no worse."""
+    shutil.copytree(small.model("quantile", "good"), tmp_path / "last")
+    described = tmp_path / "last/Format-Serving/assets.extra/assay_signature.json"
+    described.write_text('{"task": "quantile", "quantiles": [0.05, 0.5, 0.95]}')
+    thresholds = [{"metric": "pinball_loss", "max": 0.2, "max_regression": 0.1}]
+    verdict, _ = evaluate(config("quantile", thresholds=thresholds), baseline=tmp_path / "last")
+    (check,) = verdict.failed
+    assert "its quantiles are [0.05, 0.5, 0.95], not [0.1, 0.5, 0.9]" in check.reason
+    assert verdict.baseline_metrics == {}
 
 
 @pytest.mark.parametrize(

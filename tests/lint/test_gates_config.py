@@ -6,15 +6,25 @@ import math
 from typing import Any
 
 import pytest
+import yaml
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.gates.metrics import METRICS
 from tfx_pipeline.lint import gates as checks
-from tfx_pipeline.lint.registry import Problem
+from tfx_pipeline.lint.registry import Check, Problem
+
+CHECKS = (
+    checks.thresholds_can_be_met,
+    checks.slices_are_read,
+    checks.distances_fit_the_columns,
+)
 
 
 def _problems(
-    task: str = "regression", label: dict[str, Any] | None = None, **gates: Any
+    task: str = "regression",
+    label: dict[str, Any] | None = None,
+    found: tuple[Check, ...] = CHECKS,
+    **gates: Any,
 ) -> list[Problem]:
     # More than ten, of which recall_at_10 can miss one.
     count = {"binary": 2, "multiclass": 12, "multilabel": 12}.get(task, 0)
@@ -29,11 +39,6 @@ def _problems(
             "features": {"columns": {"x": {"kind": "numeric"}, "t": {"kind": "text"}}},
             "gates": gates,
         }
-    )
-    found = (
-        checks.thresholds_can_be_met,
-        checks.slices_are_read,
-        checks.distances_fit_the_columns,
     )
     return [problem for check in found for problem in check(config)]
 
@@ -82,6 +87,13 @@ def test_one_quantile_has_no_interval_to_bound() -> None:
     [problem] = _problems("quantile", {"quantiles": [0.9]}, quality=quality)
     assert problem.what.startswith("one quantile bounds no interval")
     assert problem.hint == "choose one of pinball_loss, quantile_error, mae"
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression", "quantile"])
+def test_the_threshold_that_is_proposed_fits_the_task(task: str) -> None:
+    [problem] = _problems(task, found=(checks.quality_gate_can_bless,))
+    proposed = yaml.safe_load(problem.hint.removeprefix("add one, for instance "))
+    assert not _problems(task, quality={"thresholds": [proposed]})
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression", "quantile"])

@@ -20,7 +20,7 @@ def quality_gate_can_bless(config: PipelineConfig) -> Iterator[Problem]:
         yield Problem(
             "gates.quality.thresholds",
             "no threshold, and gates fail closed: every model would be refused",
-            "add one, for instance {metric: auc, min: 0.6}",
+            f"add one, for instance {{{threshold_for(config.data.label)}}}",
         )
 
 
@@ -59,6 +59,16 @@ def thresholds_can_be_met(config: PipelineConfig) -> Iterator[Problem]:
                 f"`slices: true` for {threshold.metric}, but `gates.quality.slices` names none",
                 "name columns in gates.quality.slices, or drop `slices: true`",
             )
+
+
+def threshold_for(label: LabelConfig) -> str:
+    """A threshold to begin with: better than guessing, by a metric that needs no unit."""
+    return {
+        "binary": "metric: auc, min: 0.6",
+        "multilabel": "metric: macro_auc, min: 0.6",
+        "regression": "metric: r2, min: 0.1",
+        "quantile": "metric: quantile_error, max: 0.1",
+    }.get(label.task, "metric: accuracy, min: 0.6")
 
 
 def no_metric(metric: str, label: LabelConfig) -> str:

@@ -9,7 +9,7 @@ from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.config.serving_gate import Budget
 from tfx_pipeline.errors import ConfigError
 from tfx_pipeline.gates.metrics import metrics_of
-from tfx_pipeline.lint.gates import no_metric
+from tfx_pipeline.lint.gates import no_metric, threshold_for
 from tfx_pipeline.lint.registry import Problem, register
 from trainer.compression.plan import ordered
 
@@ -28,7 +28,7 @@ def compression_is_bounded(config: PipelineConfig) -> Iterator[Problem]:
             "compress",
             "no threshold says how much worse than the float model a candidate may be",
             "give one in gates.quality.thresholds a max_drop, for instance "
-            "{metric: auc, min: 0.9, max_drop: 0.003}",
+            f"{{{threshold_for(config.data.label)}, max_drop: 0.005}}",
         )
 
 

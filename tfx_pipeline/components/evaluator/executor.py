@@ -13,11 +13,12 @@ from tfx import types
 from tfx.components.evaluator import constants, executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import io_utils
+from tfx.utils import io_utils, path_utils
 
 from tfx_pipeline.config.gates import QualityGateConfig
 from tfx_pipeline.errors import StorageError, Transient
 from tfx_pipeline.gates.quality import Metrics, judge, slice_name
+from tfx_pipeline.gates.same_answers import why_other_answers
 from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, why_not_comparable
 from tfx_pipeline.gates.verdict import OVERALL, Check, Verdict, write_verdict
 from tfx_pipeline.runners.explain import explain
@@ -58,15 +59,15 @@ class Executor(executor.Executor):  # type: ignore[misc]
         baseline = next(iter(input_dict.get(_KEYS.BASELINE_MODEL_KEY) or []), None)
         evaluation = artifact_utils.get_single_uri(output_dict[_KEYS.EVALUATION_KEY])
         split_by = _split_by(input_dict[_KEYS.EXAMPLES_KEY])
-        moved = ""
-        if baseline is not None:
-            moved = why_not_comparable(split_by, _split_by(input_dict.get(BASELINE_BLESSING_KEY)))
-        inputs = {**input_dict, _KEYS.BASELINE_MODEL_KEY: []} if moved else input_dict
         broken = ""
+        if baseline is not None:
+            before = _split_by(input_dict.get(BASELINE_BLESSING_KEY))
+            broken = _not_comparable(model, baseline, split_by, before)
+        inputs = {**input_dict, _KEYS.BASELINE_MODEL_KEY: []} if broken else input_dict
         try:
             super().Do(inputs, output_dict, properties)
         except Exception as error:
-            if baseline is None or moved or _is_the_machines(error, evaluation):
+            if baseline is None or broken or _is_the_machines(error, evaluation):
                 raise
             # A column that the last blessed model reads may be gone: then that one cannot be
             # measured, but the candidate can. If it fails too, the fault is the candidate's.
@@ -76,8 +77,6 @@ class Executor(executor.Executor):  # type: ignore[misc]
                 f"({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})"
             )
             super().Do({**input_dict, _KEYS.BASELINE_MODEL_KEY: []}, output_dict, properties)
-        if moved:
-            broken = f"not comparable: the last blessed model may have seen eval rows, for {moved}"
         measured = baseline.uri if baseline is not None and not broken else ""
         verdict = judge_evaluation(gate, evaluation, subject=model.uri, baseline=measured)
         if baseline is not None and broken:
@@ -91,6 +90,17 @@ def _split_by(artifacts: list[types.Artifact] | None) -> str:
     """What decided the split of the rows, as these Examples or this ModelBlessing say."""
     found = (artifact.get_string_custom_property(SPLIT_BY_PROPERTY) for artifact in artifacts or [])
     return next(found, "") or ""
+
+
+def _not_comparable(
+    model: types.Artifact, baseline: types.Artifact, split_by: str, before: str
+) -> str:
+    """Why the last blessed model is not measured beside the candidate; empty if it is."""
+    moved = why_not_comparable(split_by, before)
+    if moved:
+        return f"not comparable: the last blessed model may have seen eval rows, for {moved}"
+    other = why_other_answers(*map(path_utils.serving_model_path, (model.uri, baseline.uri)))
+    return f"not comparable with the last blessed model: {other}" if other else ""
 
 
 def _is_the_machines(error: Exception, folder: str) -> bool:

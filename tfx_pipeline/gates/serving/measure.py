@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from tfx_pipeline.errors import one_sentence
 from tfx_pipeline.gates import measures
 from tfx_pipeline.gates.metrics import Task
+from tfx_pipeline.gates.same_answers import why_other_answers
 from tfx_pipeline.gates.serving import footprint
 from tfx_pipeline.gates.serving.latency import latency
 from tfx_pipeline.gates.serving.measured import CHAMPION, Measured, Skew
@@ -39,7 +39,6 @@ _WARM, _AGAIN = "assay_warm_up", "assay_warm_up_again"
 """The float parent under other names, loaded and asked before anything is measured."""
 _MB = 1e6
 _ENDING_S = 0.3
-_SIGNATURE_FILE = "assets.extra/assay_signature.json"
 
 
 def measure(
@@ -82,9 +81,9 @@ def measure(
     found = {c.name: Measured(c.name, failed=c.failed) for c in candidates if c.failed}
     if champion is not None:
         folders[CHAMPION] = champion
-        reason = _not_comparable(champion, folders[FLOAT])
+        reason = why_other_answers(folders[FLOAT], champion)
         if reason:
-            found[CHAMPION] = Measured(CHAMPION, failed=reason)
+            found[CHAMPION] = Measured(CHAMPION, failed=f"not comparable: {reason}")
     # The parent first: every other one is measured beside it.
     order = sorted((name for name in folders if name not in found), key=lambda name: name != FLOAT)
     answers: dict[str, Array] = {}
@@ -211,18 +210,3 @@ def _skew(name: str, folder: Path, served: Array, gate: _Gate, runs_core: bool) 
     except Exception as error:
         log.exception("the skew proof of %s", name)
         return Skew(math.nan, gate.settings.tolerance, detail=one_sentence(error))
-
-
-def _not_comparable(champion: Path, parent: Path) -> str:
-    """Why predictions of the two mean different things; empty where they do not."""
-    try:
-        now, before = (
-            json.loads((folder / _SIGNATURE_FILE).read_text(encoding="utf-8"))
-            for folder in (parent, champion)
-        )
-    except (OSError, ValueError):
-        return ""  # Whether it loads is for the server to say.
-    for what in ("task", "classes", "quantiles"):
-        if now.get(what) != before.get(what):
-            return f"not comparable: its {what} are {before.get(what)}, not {now.get(what)}"
-    return ""
