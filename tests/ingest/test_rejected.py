@@ -131,3 +131,15 @@ def test_rows_of_parquet_are_told_by_number(tmp_path: Path) -> None:
 def test_no_bad_row_leaves_no_file(write: Write, tmp_path: Path) -> None:
     assert rejected(make_source(write(numbers_csv(50)), max_bad_rows=9), tmp_path) == []
     assert not (tmp_path / "rejected_rows.jsonl").exists()
+
+
+def test_the_terminal_repeats_the_artifacts_note() -> None:
+    from tfx_pipeline.report.record import ArtifactRecord, NodeRecord, RunRecord, now
+    from tfx_pipeline.runners import results
+
+    properties = {"note": "1 row rejected, see a.jsonl"}
+    examples = ArtifactRecord(type="Examples", uri="u", id=1, properties=properties)
+    node = NodeRecord(artifacts={"examples": [examples]})
+    record = RunRecord(run_id="r", pipeline="p", started=now(), nodes={"ExampleGen": node})
+    results.read(record, "ExampleGen")
+    assert record.nodes["ExampleGen"].note == "1 row rejected, see a.jsonl"
