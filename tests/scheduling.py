@@ -18,6 +18,7 @@ TESTS = Path(__file__).parent
 GROUPS = {
     "e2e/test_faults.py": "e2e/test_runs.py",
     "e2e/test_run_node.py": "e2e/test_runs.py",
+    "e2e/test_tuning.py": "e2e/test_runs.py",
 }
 
 # What takes over half a minute, the longest first, as `pytest --durations=0` has it on two cores.
@@ -48,7 +49,6 @@ LONGEST = (
     "beam/test_environments.py",
     "trainer/test_resume.py",
     "trainer/compression/test_ladder.py",
-    "e2e/test_tuning.py",
     "trainer/test_run.py",
     "conformance/test_vertex.py",
     "trainer/recommend/test_recommend.py",

@@ -20,6 +20,14 @@ def few_rows(tmp_path_factory: pytest.TempPathFactory, taxi_csv: Path) -> Path:
     return head(taxi_csv, tmp_path_factory.mktemp("few") / "taxi.csv", 200)
 
 
+@pytest.fixture(scope="module")
+def transformed(few_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose nodes before training are cached."""
+    project = make_project(tmp_path_factory.mktemp("transformed"), few_rows)
+    project.run("--to", "Transform")
+    return project
+
+
 @pytest.fixture
 def project(few_rows: Path, tmp_path: Path) -> Project:
     return make_project(tmp_path / "project", few_rows)
@@ -214,21 +222,14 @@ def test_a_type_that_changes_between_files(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_fewer_rows_than_a_batch(project: Project) -> None:
-    project.change("train.batch_size", 4096)
-    refused(project, ConfigError.exit_code, "4096", "'train' has only", "train.batch_size")
+def test_fewer_rows_than_a_batch(transformed: Project) -> None:
+    said = "4096", "'train' has only", "train.batch_size"
+    with transformed.changed({"train.batch_size": 4096}):
+        refused(transformed, ConfigError.exit_code, *said)
+    assert states(transformed.latest)["Trainer"] == "failed"
 
 
 # User code, found when its node calls it.
-
-
-@pytest.fixture(scope="module")
-def transformed(few_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose nodes before training are cached."""
-    project = make_project(tmp_path_factory.mktemp("transformed"), few_rows)
-    project.run("--to", "Transform")
-    return project
-
 
 RAISES = """
 import tensorflow as tf

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.project import TAXI, Project, Result, make_project, states, uri
+from tests.e2e.project import Project, Result, states, uri
 from trainer.tuning.journal import PLOT_FILE, read_trials
 
 pytestmark = pytest.mark.slow
 
 
-def document() -> dict[str, Any]:
-    made = copy.deepcopy(TAXI)
-    made["train"]["learning_rate"] = 1e-6  # The search has something to find.
-    made["tune"] = {
+TUNED: dict[str, Any] = {
+    "train.learning_rate": 1e-6,  # The search has something to find.
+    "tune": {
         "search": "grid",
         "objective": "auc",
         "space": {
@@ -27,14 +26,18 @@ def document() -> dict[str, Any]:
         },
         "trials": 3,
         "rounds": 2,
-    }
-    return made
+    },
+}
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory, rows: Path) -> tuple[Project, Result]:
-    project = make_project(tmp_path_factory.mktemp("tuned"), rows, document())
-    return project, project.assay("run", "--to", "Trainer")
+def tuned(first: tuple[Project, Result]) -> Iterator[tuple[Project, Result]]:
+    """The project with a search in it: what comes before the Tuner is cached."""
+    project, _ = first
+    with project.changed(TUNED):
+        result = project.assay("run", "--to", "Trainer")
+        assert states(project.latest)["Transform"] == "cached", result.terminal
+        yield project, result
 
 
 def test_the_best_values_reach_the_trainer(tuned: tuple[Project, Result]) -> None:
