@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tfx import v1 as tfx
-from tfx.components import DistributionValidator  # `tfx.v1` lacks it.
+from tfx.components.distribution_validator.component import DistributionValidator
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.components.schema_gen.component import SchemaGen
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.trainer.component import Trainer
 from tfx.dsl.components.base import base_node
 from tfx.proto import infra_validator_pb2, trainer_pb2, transform_pb2
 from tfx.types import standard_artifacts
@@ -28,7 +33,6 @@ from tfx_pipeline.components.pusher.component import Pusher
 from tfx_pipeline.components.pusher.probe import Probe
 from tfx_pipeline.components.serving_gate.component import ServingGate
 from tfx_pipeline.components.transform.component import Transform
-from tfx_pipeline.components.tuner.component import Tuner
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.config.serving_gate import InfraValidatorConfig
 from tfx_pipeline.gates.drift import distribution_config
@@ -68,18 +72,16 @@ def _validate(
 ) -> tuple[list[base_node.BaseNode], Any, DataGate]:
     """Statistics, schema, anomalies, and the gate that judges them."""
     gate = config.gates.data
-    statistics_gen = tfx.components.StatisticsGen(examples=examples)
+    statistics_gen = StatisticsGen(examples=examples)
     statistics = statistics_gen.outputs["statistics"]
     nodes: list[base_node.BaseNode] = [statistics_gen]
     if gate.schema_path:
-        schema_gen = tfx.components.ImportSchemaGen(
-            schema_file=str(config.resolve(gate.schema_path))
-        )
+        schema_gen = ImportSchemaGen(schema_file=str(config.resolve(gate.schema_path)))
     else:
         # From every split: whether a column can be missing is not left to the train split.
-        schema_gen = tfx.components.SchemaGen(statistics=statistics, infer_feature_shape=True)
+        schema_gen = SchemaGen(statistics=statistics, infer_feature_shape=True)
     schema = schema_gen.outputs["schema"]
-    validator = tfx.components.ExampleValidator(statistics=statistics, schema=schema)
+    validator = ExampleValidator(statistics=statistics, schema=schema)
     nodes += [schema_gen, validator]
     compared: dict[str, Any] = {}
     if gate.drift:
@@ -138,7 +140,7 @@ def _train_and_push(config: PipelineConfig, examples: Any, schema: Any) -> list[
         disable_statistics=True,
     )
     tuner_nodes, tuned = _tune(config, transform, schema)
-    trainer = tfx.components.Trainer(
+    trainer = Trainer(
         run_fn=config.train.run_fn,
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -186,6 +188,8 @@ def _tune(
     """The Tuner, and what it hands to the nodes that train."""
     if config.tune is None:
         return [], {}
+    from tfx_pipeline.components.tuner.component import Tuner  # It imports keras_tuner.
+
     tuner = Tuner(
         tuner_fn="trainer.tuning.run.tuner_fn",
         examples=transform.outputs["transformed_examples"],
@@ -296,9 +300,9 @@ def _is_blessed(blessing: Any) -> Any:
     return blessing.future()[0].custom_property("blessed") == 1
 
 
-def _infra_validator(
-    asked: InfraValidatorConfig, model: Any, examples: Any
-) -> tfx.components.InfraValidator:
+def _infra_validator(asked: InfraValidatorConfig, model: Any, examples: Any) -> base_node.BaseNode:
+    from tfx.components.infra_validator.component import InfraValidator  # Docker, Kubernetes.
+
     serving = infra_validator_pb2.ServingSpec(
         tensorflow_serving=infra_validator_pb2.TensorFlowServing(
             image_name=asked.image, tags=asked.tags
@@ -316,7 +320,7 @@ def _infra_validator(
             num_examples=asked.rows,
             split_name="eval",
         )
-    return tfx.components.InfraValidator(
+    return InfraValidator(
         model=model,
         serving_spec=serving,
         validation_spec=infra_validator_pb2.ValidationSpec(
