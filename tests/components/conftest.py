@@ -17,8 +17,9 @@ import pytest
 
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.gates.verdict import Verdict, read_verdict
+from tfx_pipeline.runners.beam.options import LOCAL_RUNNER
 
-BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=local"]
+BEAM_ARGS = [f"--runner={LOCAL_RUNNER}", "--sdk_container_image=local"]
 ROWS = 300
 
 Config = Callable[..., PipelineConfig]
