@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Tag of a field of message type or bytes: its number * 8 + 2.
 _ONE, _TWO = b"\x0a", b"\x12"
 _FEW = 1 << 16
+_BLOCK = 8192  # Rows that are put together at once: what that takes is several times their size.
 _KINDS = {"bytes": b"\x0a", "float": b"\x12", "int": b"\x1a"}
 
 
@@ -32,11 +33,16 @@ def encode_examples(rows: pa.RecordBatch) -> list[bytes]:
         rows: Large lists of float32, int64 or large_binary, without nulls. An empty list is a
             feature without a value, which keeps its type.
     """
+    encoded: list[bytes] = []
+    for start in range(0, rows.num_rows, _BLOCK):
+        encoded += _encode(rows.slice(start, _BLOCK))
+    return encoded
+
+
+def _encode(rows: pa.RecordBatch) -> list[bytes]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not rows.num_rows:
-        return []
     parts: list[pa.Array] = []
     sizes = np.zeros(rows.num_rows, np.int64)
     for index in sorted(range(rows.num_columns), key=rows.schema.names.__getitem__):
