@@ -63,6 +63,13 @@ def test_an_unknown_class_names_line_and_cell(write: Write) -> None:
     assert "told apart by ';'" in text
 
 
+def test_rows_with_an_unknown_class_may_be_left_out(write: Write) -> None:
+    path = write(csv("a|b", "b", "a|sprot", "c", "b", "sprot"))
+    rows = read_source(make_source(path, label=LABEL, split=SPLIT, max_bad_rows=2))
+    assert rows["y"] == [[b"a|b"], [b"b"], [b"c"], [b"b"]]
+    assert rows["x"] == [[0.0], [1.0], [3.0], [4.0]]
+
+
 def test_labels_that_never_vary(write: Write) -> None:
     text = error_of(write(csv("a|b", "b|a", "a|b", "a|b")), label=LABEL, split=SPLIT)
     assert "the label is 'a|b' in all 4 rows" in text
