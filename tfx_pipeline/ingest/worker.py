@@ -16,35 +16,39 @@ from typing import IO, Any
 
 from tfx_pipeline.errors import AssayError
 
-_LENGTH = struct.Struct("<Q")
+_LENGTHS = struct.Struct("<QQ")
 
 
 class Defect(Exception):
     """Raise in the parent for what is no error of the data: it holds the worker's traceback."""
 
 
-def send(stream: IO[bytes], message: Any) -> None:
-    """Writes a message that the other side's `receive` returns."""
-    content = pickle.dumps(message, protocol=5)
-    stream.write(_LENGTH.pack(len(content)))
-    stream.write(content)
+def send(stream: IO[bytes], message: Any, content: Any = b"") -> None:
+    """Writes a message, and bytes that go with it and are not copied for it, for `receive`."""
+    pickled = pickle.dumps(message, protocol=5)
+    view = memoryview(content)
+    stream.write(_LENGTHS.pack(len(pickled), view.nbytes))
+    stream.write(pickled)
+    stream.write(view)
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> Any:
-    """Waits for a message.
+def receive(stream: IO[bytes]) -> tuple[Any, bytes]:
+    """Waits for a message, and the bytes that go with it.
 
     Raises:
         EOFError: The other side has ended, perhaps within a message.
     """
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
+    pickled_size, size = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
+    message = pickle.loads(_exactly(stream, pickled_size))
+    return message, _exactly(stream, size)
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    content = stream.read(size)
+    if len(content) < size:
         raise EOFError
-    [length] = _LENGTH.unpack(head)
-    content = stream.read(length)
-    if len(content) < length:
-        raise EOFError
-    return pickle.loads(content)
+    return content
 
 
 def main() -> None:
@@ -60,9 +64,9 @@ def main() -> None:
 
     pa.set_cpu_count(1)
     try:
-        source, bounds = receive(tasks)
+        (source, bounds), _ = receive(tasks)
         while True:
-            file, first_row, content, order = receive(tasks)
+            (file, first_row, order), content = receive(tasks)
             [batch] = pa.ipc.open_stream(content)
             try:
                 answer = encode_chunk(Chunk(file, first_row, batch), order, source, bounds)

@@ -121,17 +121,17 @@ class Workers:
         """
         waiting: deque[Future[EncodedRows]] = deque()
         for chunk, order in tasks:
-            message = (chunk.file, chunk.first_row, _serialized(chunk), order)
-            waiting.append(self._threads.submit(self._ask, message))
+            message = (chunk.file, chunk.first_row, order)
+            waiting.append(self._threads.submit(self._ask, message, _serialized(chunk)))
             if len(waiting) >= 2 * len(self._workers):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
-    def _ask(self, message: object) -> EncodedRows:
+    def _ask(self, message: object, content: memoryview) -> EncodedRows:
         worker = self._idle.get()
         try:
-            answer = worker.ask(message)
+            answer = worker.ask(message, content)
         finally:
             self._idle.put(worker)  # A dead one too: who waits for it must not wait for ever.
         if isinstance(answer, Exception):
@@ -153,20 +153,20 @@ class _Worker:
             stderr=self._errors,
         )
 
-    def ask(self, message: object) -> object:
+    def ask(self, message: object, content: memoryview) -> object:
         """The answer to a message, or the exception that it was."""
         assert self.process.stdout is not None
-        self.tell(message)
+        self.tell(message, content)
         try:
-            return receive(self.process.stdout)
+            return receive(self.process.stdout)[0]
         except EOFError:
             raise self._died() from None
 
-    def tell(self, message: object) -> None:
+    def tell(self, message: object, content: memoryview | bytes = b"") -> None:
         """Sends a message that has no answer."""
         assert self.process.stdin is not None
         try:
-            send(self.process.stdin, message)
+            send(self.process.stdin, message, content)
         except OSError:
             raise self._died() from None
 
@@ -189,13 +189,13 @@ class _Worker:
         return Transient(f"a process that encodes rows {why}", where="".join(last), hint=hint)
 
 
-def _serialized(chunk: Chunk) -> bytes:
+def _serialized(chunk: Chunk) -> memoryview:
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, chunk.rows.schema) as writer:
         writer.write_batch(chunk.rows)
-    return cast(bytes, sink.getvalue().to_pybytes())
+    return memoryview(sink.getvalue())
 
 
 def _bytes(path: Path) -> int:
