@@ -193,15 +193,25 @@ def _print(records: list[dict[str, Any]], output: str) -> None:
 
         writer = csv.DictWriter(sys.stdout, list(records[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records)
+        for record in records:
+            writer.writerow({name: _csv_cell(value) for name, value in record.items()})
     else:
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
-        table = Table("row", *records[0])
+        # A list of names, [news, sport], would be taken for markup, and not shown.
+        table = Table("row", *map(escape, records[0]))
         for number, record in enumerate(records, start=1):
-            table.add_row(str(number), *map(_cell, record.values()))
+            table.add_row(str(number), *(escape(_cell(value)) for value in record.values()))
         Console().print(table)
+
+
+def _csv_cell(value: Any) -> Any:
+    """A list as JSON, which other programs read."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
 def _cell(value: Any) -> str:

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from serving.client import encode_examples
-from tfx_pipeline.cli.asking import _prediction, _row, _truth
+from tests.e2e.project import TAXI
+from tfx_pipeline.cli.asking import _prediction, _row, _table, _truth
+from tfx_pipeline.config.pipeline import PipelineConfig
 from transform.config import LabelConfig
 
 TOPICS = {"task": "multilabel", "classes": ["sport", "politics", "tech"]}
@@ -58,3 +61,13 @@ def test_the_truth_is_read_from_the_row(label: LabelConfig, value: Any, shown: s
         {"y": "float" if isinstance(value, float) else "bytes", "x": "float"},
     )
     assert _truth(label, _row(serialized, label)) == shown
+
+
+def test_names_with_brackets_are_no_markup() -> None:
+    label = {"column": "y", "classes": ["[no]", "yes"]}
+    config = PipelineConfig.model_validate({**TAXI, "data": {"path": "x.csv", "label": label}})
+    answer = {"predictions": np.array([[0.25]]), "class": np.array([b"[no]"], object)}
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(_table(config, [{"company": b"[red] cabs", "y": b"[no]"}], answer))
+    assert captured.get().splitlines()[1].split() == ["[red]", "cabs", "[no]", "(0.250)", "[no]"]

@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from serving.cli_predict import _print
 from serving.rows import CsvFormat, infer_kinds, plain_numbers, read_rows
 from tfx_pipeline.cli import serving as commands
 from tfx_pipeline.errors import AssayError, ConfigError, DataError, EnvironmentMismatch
@@ -152,6 +153,24 @@ def test_the_config_says_how_csv_is_written(tmp_path: Path, address: str, model_
     assert result.stdout.splitlines() == ["company,hour,score", "Blue,3,21.5", "none,-1,7.0"]
     without = _run(*words, "--model", "taxi")
     assert "values begin with a space; name the pipeline's config" in without.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [
+        ("table", "[sport, film]"),
+        ("csv", '"[""sport"", ""film""]"'),
+        ("json", '"top_ids": ["sport", "film"]'),
+    ],
+)
+def test_lists_of_names_are_shown(
+    output: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A terminal's markup has brackets, too."""
+    _print(
+        [{"class": "sport|film", "top_ids": ["sport", "film"], "predictions": [0.9, 0.8]}], output
+    )
+    assert shown in capsys.readouterr().out
 
 
 def test_infer_kinds() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from serving.client import Client
@@ -97,13 +98,14 @@ def _table(
     shown = [n for n in names if any(r.get(n) is not None for r in rows)][:_SHOWN_COLUMNS]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in (*shown, "prediction", "truth"):
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(escape(name), justify="right", overflow="fold")
     for index, row in enumerate(rows):
-        table.add_row(
+        cells = (
             *(_text(row.get(name)) for name in shown),
             _prediction(label, answer, index),
             _truth(label, row),
         )
+        table.add_row(*map(escape, cells))
     return table
 
 
