@@ -1,4 +1,4 @@
-"""One training step where Keras's own is not enough: accumulated, attacked, mixed."""
+"""One training step where Keras's own is not enough: accumulated, attacked, mixed, traced once."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 Inputs = Mapping[str, tf.Tensor]
 
+_KERASS = (
+    "train_step", "test_step", "compute_metrics", "get_metrics_result", "make_train_function",
+    "make_test_function",
+)  # fmt: skip
+
 
 def install(model: tf_keras.Model, train: TrainConfig, layout: Sequence[FeatureSpec]) -> None:
     """Gives a compiled model the step that the config asks for; a plain one keeps Keras's, which
@@ -33,6 +38,7 @@ def install(model: tf_keras.Model, train: TrainConfig, layout: Sequence[FeatureS
             nothing that an attack could move.
     """
     check_parts(train, model.distribute_strategy.num_replicas_in_sync)
+    trace_once(model)
     if train.accumulate_steps == 1 and train.adversarial is None and train.mixup is None:
         return
     attacked = _attacked(model, train, layout)
@@ -51,6 +57,54 @@ def install(model: tf_keras.Model, train: TrainConfig, layout: Sequence[FeatureS
     if all(type(layer).__module__.startswith(("tf_keras.", "trainer.")) for layer in model.layers):
         train_step = tf.autograph.experimental.do_not_convert(train_step)
     model.train_step = train_step
+
+
+def trace_once(model: tf_keras.Model) -> None:
+    """Gives a compiled model Keras's functions of several steps a call, whose step is traced once.
+
+    Keras leaves the loop to AutoGraph, which traces the step a second time to find out what the
+    loop's last value looks like. What a step answers is what its metrics then are, so here they are
+    read behind the loop. The steps are the same, bit for bit. Left to Keras: steps of several
+    replicas, under XLA, one a call, and those of a model with a step of its own.
+    """
+    kind = type(model)
+    is_kerass = all(getattr(kind, name) is getattr(tf_keras.Model, name) for name in _KERASS)
+    steps = model._steps_per_execution
+    one_a_call = steps is None or int(steps.numpy()) == 1 or model.autotune_steps_per_execution
+    if not is_kerass or one_a_call or model.run_eagerly or model.jit_compile:
+        return
+    if tf.distribute.has_strategy():
+        return
+
+    def looped(step: str, counter: str) -> Callable[[Any], dict[str, tf.Tensor]]:
+        def function(iterator: Any) -> dict[str, tf.Tensor]:
+            steps = model._steps_per_execution
+
+            def turn(index: tf.Tensor) -> tf.Tensor:
+                answers = getattr(model, step)(next(iterator))
+                with tf.control_dependencies(tf.nest.flatten(answers)):
+                    getattr(model, counter).assign_add(1)
+                    return index + 1
+
+            start = [tf.constant(0, steps.dtype)]
+            tf.while_loop(lambda index: index < steps, turn, start, parallel_iterations=1)
+            return model.get_metrics_result()  # type: ignore[no-any-return]
+
+        return tf.function(function, reduce_retracing=True)  # type: ignore[no-any-return]
+
+    def make_train_function(force: bool = False) -> Any:
+        if model.train_function is None or force:
+            model.train_function = looped("train_step", "_train_counter")
+            model.train_tf_function = model.train_function
+        return model.train_function
+
+    def make_test_function(force: bool = False) -> Any:
+        if model.test_function is None or force:
+            model.test_function = looped("test_step", "_test_counter")
+        return model.test_function
+
+    model.make_train_function = make_train_function
+    model.make_test_function = make_test_function
 
 
 def check_parts(train: TrainConfig, replicas: int) -> None:

@@ -47,6 +47,50 @@ def test_parts_make_the_step_of_the_whole_batch(task: str, tmp_path: Path) -> No
     assert moved > 0.01
 
 
+def test_a_step_is_traced_once_and_is_kerass_own(tmp_path: Path) -> None:
+    """Whose loop over the steps of one call would trace it twice."""
+    import tf_keras
+
+    from trainer import step
+    from trainer.fit import fit
+
+    def trained(where: Path) -> tuple[Any, dict[str, int], list[dict[str, float]]]:
+        train = config(steps=12)
+        model = compiled(train, dropout=0.3)
+        traced, told = dict.fromkeys(("train_step", "test_step"), 0), []
+
+        class Note(tf_keras.callbacks.Callback):  # type: ignore[misc]
+            def on_train_begin(self, logs: Any = None) -> None:
+                for name in traced:
+                    setattr(model, name, counted(name, getattr(model, name)))
+
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                told.append(dict(logs))
+
+        def counted(name: str, plain: Any) -> Any:
+            def one(data: Any) -> Any:
+                traced[name] += 1
+                return plain(data)
+
+            return one
+
+        val = split("binary", 5000, 2)  # More than one batch of them.
+        fit(model, train, split(), val, str(where), {}, [Note()])
+        assert int(model._train_counter) == 12
+        return model, traced, told
+
+    ours, once, told = trained(tmp_path / "ours")
+    with pytest.MonkeyPatch.context() as keras:
+        keras.setattr(step, "trace_once", lambda model: None)
+        theirs, twice, others = trained(tmp_path / "keras")
+    assert once == {"train_step": 1, "test_step": 1}
+    assert min(twice.values()) == 2
+    assert told == others
+    assert "val_loss" in told[0]
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_parts_that_do_not_divide_are_refused() -> None:
     from trainer.step import check_parts
 
