@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.trainer.processes import killed
 from trainer.config import EarlyStopping, ModelConfig, TrainConfig
 from trainer.progress import Ended, Event, Progress, Resumed, describe, listen
 
 pytestmark = pytest.mark.slow  # Data through TFT and training: seconds each.
 
-ROOT = Path(__file__).parents[2]
 # Dropout has random state, early stopping has memory, the last epoch is shorter: all must survive.
 MODEL = ModelConfig(hidden_units=[16], dropout=0.2)
 TRAIN = TrainConfig(
@@ -27,17 +25,19 @@ TRAIN = TrainConfig(
     early_stopping=EarlyStopping(patience_epochs=50),
 )
 
-KILLED = """
-import json, os, signal, sys
-from types import SimpleNamespace
-from trainer.progress import listen
-from trainer.run import run_fn
-def die(progress):
-    if progress.step >= 75:
-        os.kill(os.getpid(), signal.SIGKILL)
-with listen(die):
-    run_fn(SimpleNamespace(**json.load(open(sys.argv[1]))))
-"""
+# All that has a memory or a chance of its own, in one run.
+EVERYTHING: dict[str, Any] = {
+    "optimizer": {"name": "adamw", "weight_decay": 0.05},
+    "schedule": {"name": "cosine", "warmup_steps": 20},
+    "ema": 0.99,
+    "clip": {"global_norm": 1.0},
+    "mixup": 0.3,
+    "augment": {"tabular": {"noise": 0.1, "swap": 0.1}, "text": {"dropout": 0.1}},
+    "adversarial": {"attack": "pgd", "epsilon": 0.1, "steps": 2},
+    "accumulate_steps": 2,
+    "best_metric": "val_auc",
+}
+ALL = TrainConfig.model_validate(TRAIN.model_dump() | EVERYTHING)
 
 
 def events(fn_args: Any) -> list[Event]:
@@ -63,24 +63,35 @@ def weights(fn_args: Any) -> list[Any]:
     return tf_keras.models.load_model(f"{fn_args.model_run_dir}/keras_model.h5").get_weights()
 
 
-def test_resume_after_sigkill(binary: Any, tmp_path: Path) -> None:
-    undisturbed = binary.fn_args(tmp_path / "undisturbed", MODEL, TRAIN)
-    assert run(undisturbed)[0].epoch == 1
-
-    killed = binary.fn_args(tmp_path / "killed", MODEL, TRAIN)
-    given = tmp_path / "fn_args.json"
-    given.write_text(json.dumps(vars(killed)))
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(given)], cwd=ROOT, capture_output=True, check=False
+@pytest.fixture(scope="module")
+def both_killed(binary: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """`fn_args` of a plain training and of one with every memory, killed in their third epoch."""
+    folder = tmp_path_factory.mktemp("killed")
+    plain, every = (
+        binary.fn_args(folder / name, MODEL, train)
+        for name, train in (("plain", TRAIN), ("every", ALL))
     )
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
-    assert not Path(killed.serving_model_dir).exists()
+    killed(folder, (plain, 75), (every, 75))
+    return plain, every
+
+
+@pytest.fixture(scope="module")
+def undisturbed(binary: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`fn_args` of a plain training that has come to its end."""
+    fn_args = binary.fn_args(tmp_path_factory.mktemp("undisturbed"), MODEL, TRAIN)
+    assert run(fn_args)[0].epoch == 1
+    return fn_args
+
+
+def test_resume_after_sigkill(both_killed: tuple[Any, Any], undisturbed: Any) -> None:
+    resumed, _ = both_killed
+    assert not Path(resumed.serving_model_dir).exists()
     # Another kill, in the middle of an export, would leave this behind.
-    leftover = Path(f"{killed.serving_model_dir}.unfinished")
+    leftover = Path(f"{resumed.serving_model_dir}.unfinished")
     leftover.mkdir(parents=True)
     (leftover / "saved_model.pb").write_bytes(b"half")
 
-    first, *others, last = events(killed)
+    first, *others, last = events(resumed)
     assert first == Resumed(60, 130, 2)
     assert isinstance(last, Ended)
     assert (last.step, last.total_steps) == (130, 130)
@@ -88,59 +99,40 @@ def test_resume_after_sigkill(binary: Any, tmp_path: Path) -> None:
     assert heard[0].epoch == 3
     assert [p.step for p in heard if p.epoch_end] == [90, 120, 130]
     assert not leftover.exists()
-    for one, other in zip(weights(undisturbed), weights(killed), strict=True):
+    for one, other in zip(weights(undisturbed), weights(resumed), strict=True):
         assert one.tobytes() == other.tobytes()
 
 
-# All that has a memory or a chance of its own, in one run.
-EVERYTHING: dict[str, Any] = {
-    "optimizer": {"name": "adamw", "weight_decay": 0.05},
-    "schedule": {"name": "cosine", "warmup_steps": 20},
-    "ema": 0.99,
-    "clip": {"global_norm": 1.0},
-    "mixup": 0.3,
-    "augment": {"tabular": {"noise": 0.1, "swap": 0.1}, "text": {"dropout": 0.1}},
-    "adversarial": {"attack": "pgd", "epsilon": 0.1, "steps": 2},
-    "accumulate_steps": 2,
-    "best_metric": "val_auc",
-}
-
-
-def test_resume_with_every_memory(binary: Any, tmp_path: Path) -> None:
+def test_resume_with_every_memory(
+    binary: Any, both_killed: tuple[Any, Any], tmp_path: Path
+) -> None:
     import tensorflow as tf
 
-    train = TrainConfig.model_validate(TRAIN.model_dump() | EVERYTHING)
-    undisturbed = binary.fn_args(tmp_path / "undisturbed", MODEL, train)
+    undisturbed = binary.fn_args(tmp_path / "undisturbed", MODEL, ALL)
     whole = [p for p in run(undisturbed) if p.epoch_end]
 
-    killed = binary.fn_args(tmp_path / "killed", MODEL, train)
-    given = tmp_path / "fn_args.json"
-    given.write_text(json.dumps(vars(killed)))
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(given)], cwd=ROOT, capture_output=True, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
-    rest = [p for p in run(killed) if p.epoch_end]
+    _, resumed = both_killed
+    rest = [p for p in run(resumed) if p.epoch_end]
     assert [(p.step, p.loss, p.val_loss) for p in rest] == [
         (p.step, p.loss, p.val_loss) for p in whole[2:]
     ]
-    for one, other in zip(weights(undisturbed), weights(killed), strict=True):
+    for one, other in zip(weights(undisturbed), weights(resumed), strict=True):
         assert one.tobytes() == other.tobytes()
 
     # Nothing random of the training is in what is served.
-    graph = tf.saved_model.load(killed.serving_model_dir).signatures["serving_default"].graph
+    graph = tf.saved_model.load(resumed.serving_model_dir).signatures["serving_default"].graph
     functions = [graph.as_graph_def(), *graph.as_graph_def().library.function]
     ops = {node.op for part in functions for node in getattr(part, "node", []) or part.node_def}
     assert "MatMul" in ops
     assert [op for op in ops if "Random" in op or "Rng" in op] == []
 
     # Validated, kept and exported are the averaged weights, and how they stand an attack is told.
-    told = json.loads((Path(killed.model_run_dir) / "robustness.json").read_text())
+    told = json.loads((Path(resumed.model_run_dir) / "robustness.json").read_text())
     assert told["attack"] == "pgd"
     assert told["rows"] == 200
     assert told["robust_accuracy"] <= told["accuracy"]
     examples = binary.examples("val", 200, label=False)
-    served = tf.saved_model.load(killed.serving_model_dir).signatures["serving_default"]
+    served = tf.saved_model.load(resumed.serving_model_dir).signatures["serving_default"]
     p = served(examples=tf.constant(examples))["predictions"].numpy()[:, 0]
     truth = binary.raw["val"]["sold"] == "yes"
     assert ((p > 0.5) == truth).mean() == pytest.approx(told["accuracy"], abs=1e-6)
@@ -148,12 +140,12 @@ def test_resume_with_every_memory(binary: Any, tmp_path: Path) -> None:
     assert min(abs(loss / p.val_loss - 1) for p in whole if p.val_loss) < 1e-3
 
 
-def test_a_finished_run_only_exports_again(binary: Any, tmp_path: Path) -> None:
-    fn_args = binary.fn_args(tmp_path, MODEL, TRAIN.model_copy(update={"steps": 60}))
-    run(fn_args)
-    before = weights(fn_args)
-    assert run(fn_args) == []
-    for one, other in zip(before, weights(fn_args), strict=True):
+def test_a_finished_run_only_exports_again(undisturbed: Any) -> None:
+    before = weights(undisturbed)
+    shutil.rmtree(undisturbed.serving_model_dir)
+    assert run(undisturbed) == []
+    assert (Path(undisturbed.serving_model_dir) / "saved_model.pb").is_file()
+    for one, other in zip(before, weights(undisturbed), strict=True):
         assert one.tobytes() == other.tobytes()
 
 

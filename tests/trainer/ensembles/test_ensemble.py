@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.trainer.processes import killed
 from tests.trainer.rows import LABELS, LAYOUT
 from tests.trainer.rows import split as clean_split
 from tfx_pipeline.errors import ConfigError, NodeFailed
@@ -23,7 +21,6 @@ from trainer.models.build import LABEL_UNIT_LAYER, LabelScale, build
 from trainer.progress import Ended, Event, Progress, Resumed, describe, listen
 from trainer.regularize.config import AdversarialConfig
 
-ROOT = Path(__file__).parents[3]
 TRAIN = TrainConfig(
     steps=120, steps_per_epoch=60, batch_size=32, learning_rate=0.01, tensorboard=False
 )
@@ -195,18 +192,6 @@ BAGGED = ModelConfig(
 CYCLES = RUN.model_copy(update={"steps_per_epoch": 10})
 SNAPSHOTS = BAGGED.model_copy(update={"ensemble": EnsembleConfig(method="snapshot", members=2)})
 
-KILLED = """
-import json, os, signal, sys
-from types import SimpleNamespace
-from trainer.progress import Progress, listen
-from trainer.run import run_fn
-def die(event):
-    if isinstance(event, Progress) and event.step >= int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-with listen(die):
-    run_fn(SimpleNamespace(**json.load(open(sys.argv[2]))))
-"""
-
 
 def events(fn_args: Any) -> list[Event]:
     from trainer.run import run_fn
@@ -264,25 +249,15 @@ def test_killed_in_the_second_member_and_resumed(binary: Any, bagged: Any, tmp_p
     """By SIGKILL, after its first epoch; with snapshots, which start from the member before."""
     undisturbed = [bagged[0], binary.fn_args(tmp_path / "undisturbed", SNAPSHOTS, CYCLES)]
     events(undisturbed[1])
-    killed = [
+    again = [
         binary.fn_args(tmp_path / name, model, train)
         for name, model, train in (("bag", BAGGED, RUN), ("snapshots", SNAPSHOTS, CYCLES))
     ]
-    given = [tmp_path / "0.json", tmp_path / "1.json"]
-    for path, fn_args in zip(given, killed, strict=True):
-        path.write_text(json.dumps(vars(fn_args)))
-    for step, path in (("85", given[0]), ("45", given[1])):
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, step, str(path)],
-            cwd=ROOT,
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
-    resumed = [[e for e in events(fn_args) if isinstance(e, Resumed)] for fn_args in killed]
+    killed(tmp_path, (again[0], 85), (again[1], 45))
+    resumed = [[e for e in events(fn_args) if isinstance(e, Resumed)] for fn_args in again]
     assert [(e.part, e.step) for e in resumed[0]] == [("member 1 of 3", 60), ("member 2 of 3", 80)]
     assert [(e.part, e.step) for e in resumed[1]] == [("member 1 of 2", 30), ("member 2 of 2", 40)]
-    for one, other in zip(undisturbed, killed, strict=True):
+    for one, other in zip(undisturbed, again, strict=True):
         pairs = zip(keras_model(one).get_weights(), keras_model(other).get_weights(), strict=True)
         for first, second in pairs:
             assert first.tobytes() == second.tobytes()
