@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -12,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
+from tfx_pipeline.runners.beam.options import LOCAL_RUNNER
 from trainer.config import ModelConfig, TrainConfig
 from transform.config import TransformConfig, storage_types
 
@@ -101,7 +104,7 @@ def transform(folder: Path, config: TransformConfig, raw: dict[str, Columns]) ->
         {name: raw["train"][name][i : i + 1] for name in types}
         for i in range(len(raw["train"][config.label.column]))
     ]
-    options = PipelineOptions(["--runner=FnApiRunner"])
+    options = PipelineOptions([f"--runner={LOCAL_RUNNER}"])
     with (
         beam.Pipeline(options=options) as pipeline,
         tft_beam.Context(temp_dir=str(folder / "tmp")),
@@ -172,28 +175,36 @@ def config_of(label: dict[str, Any]) -> TransformConfig:
     return TransformConfig.model_validate({"features": {"columns": columns}, "label": label})
 
 
-def _transformed(folder: Path, label: dict[str, Any]) -> Transformed:
+def _transformed(factory: pytest.TempPathFactory, label: dict[str, Any]) -> Transformed:
+    """Once for all of pytest-xdist's processes: the folder of each is in that of the session."""
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "transformed"
+    folder, unfinished = shared / label["task"], shared / f"{label['task']}.unfinished"
+    shared.mkdir(exist_ok=True)
     splits = {"train": rows(1500, 1), "val": rows(200, 2), "eval": rows(200, 3)}
-    return transform(folder, config_of(label), splits)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            transform(unfinished, config_of(label), splits)
+            unfinished.rename(folder)
+    return Transformed(config_of(label), folder, splits)
 
 
 @pytest.fixture(scope="session")
 def binary(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
-    folder = tmp_path_factory.mktemp("binary")
-    return _transformed(folder, {"column": "sold", "task": "binary", "classes": ["no", "yes"]})
+    label = {"column": "sold", "task": "binary", "classes": ["no", "yes"]}
+    return _transformed(tmp_path_factory, label)
 
 
 @pytest.fixture(scope="session")
 def multiclass(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
-    folder = tmp_path_factory.mktemp("multiclass")
     classes = ["low", "middle", "high"]
-    return _transformed(folder, {"column": "grade", "task": "multiclass", "classes": classes})
+    label = {"column": "grade", "task": "multiclass", "classes": classes}
+    return _transformed(tmp_path_factory, label)
 
 
 @pytest.fixture(scope="session")
 def regression(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
-    folder = tmp_path_factory.mktemp("regression")
-    return _transformed(folder, {"column": "price", "task": "regression"})
+    return _transformed(tmp_path_factory, {"column": "price", "task": "regression"})
 
 
 _USERS_RUN_FN = """
