@@ -21,11 +21,14 @@ FLINK = FETCHED / "flink-1.20.5"
 SPARK = FETCHED / "spark-3.5.7"
 JARS = FETCHED / "jars"
 
+# For every JVM of the tests: none lives long enough for its second compiler to pay.
+SHORT_LIVED = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 # Spark's worker starts executors from SPARK_HOME; everything stays on loopback.
 ENVIRONMENT = {
     "SPARK_HOME": str(SPARK),
     "SPARK_SCALA_VERSION": "2.12",
     "SPARK_LOCAL_IP": "127.0.0.1",
+    "JAVA_TOOL_OPTIONS": SHORT_LIVED,
 }
 # What Flink's and Spark's own start scripts open to themselves on Java 17.
 _OPENS = [
@@ -176,7 +179,7 @@ class FlinkCluster(Cluster):
     def _java(self, heap: str, main: str, *words: str) -> list[str]:
         conf = self.folder / "conf"
         return [
-            "java", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *_OPENS,
+            "java", f"-Xmx{heap}", *_OPENS,
             f"-Dlog4j.configurationFile=file:{conf}/log4j.properties",
             "-cp", f"{FLINK}/lib/*", main, "--configDir", str(conf), *words,
         ]  # fmt: skip
@@ -236,7 +239,7 @@ def spark_cluster(folder: Path) -> Iterator[Cluster]:
     cluster.master = f"spark://127.0.0.1:{port}"
     (folder / "log4j2.properties").write_text(_LOG4J)
     java = [
-        "java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *_OPENS,
+        "java", "-Xmx512m", *_OPENS,
         f"-Dlog4j2.configurationFile=file:{folder}/log4j2.properties", "-cp", f"{SPARK}/jars/*",
     ]  # fmt: skip
     try:

@@ -47,6 +47,7 @@ def make(
         patch.setenv("ASSAY_JARS", str(clusters.JARS))
         # Where the host's name is not its loopback address, Spark would listen there.
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        patch.setenv("JAVA_TOOL_OPTIONS", clusters.SHORT_LIVED)
         yield made
         runner.stop_all()
 
