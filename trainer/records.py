@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from transform.config import LABEL
+from tfx_pipeline.errors import ConfigError
+from transform.config import LABEL, TransformConfig
 from transform.layout import FeatureSpec, model_inputs
 
 if TYPE_CHECKING:
@@ -52,6 +53,22 @@ def parser(
 def label_width(spec: Mapping[str, Any]) -> int:
     """Values of a row's label: one, or one for each class of a multilabel."""
     return math.prod(getattr(spec[LABEL], "shape", None) or [1])
+
+
+def check_label_width(spec: Mapping[str, Any], transform: TransformConfig) -> None:
+    """Refuses a label that a user's preprocessing_fn made otherwise than the task has it.
+
+    Raises:
+        ConfigError: It has another number of values a row.
+    """
+    label, found = transform.label, label_width(spec)
+    if found != label.width:
+        raise ConfigError(
+            f"the transformed label has {found} values a row, and a {label.task} label "
+            f"{label.width}",
+            where=f"features.preprocessing_fn {transform.features.preprocessing_fn}",
+            hint="Return `label_xf` as transform.label.features makes it.",
+        )
 
 
 def pop_label(parsed: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

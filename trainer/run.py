@@ -339,9 +339,10 @@ def read_splits(
             label of another width.
     """
     from trainer.input import expand, read
+    from trainer.records import check_label_width
 
     train = config.train
-    _check_label_width(spec, config.transform)
+    check_label_width(spec, config.transform)
     train_files = expand(train_patterns)
     if not train_files:
         raise DataError(
@@ -364,19 +365,6 @@ def read_splits(
             f"{field}. The eval split is the gate's and is not looked at.",
         )
     return train_split, None
-
-
-def _check_label_width(spec: Mapping[str, Any], transform: TransformConfig) -> None:
-    from trainer.records import label_width
-
-    label, found = transform.label, label_width(spec)
-    if found != label.width:
-        raise ConfigError(
-            f"the transformed label has {found} values a row, and a {label.task} label "
-            f"{label.width}",
-            where=f"features.preprocessing_fn {transform.features.preprocessing_fn}",
-            hint="Return `label_xf` as transform.label.features makes it.",
-        )
 
 
 def _made_by(fn_args: FnArgs, train: TrainConfig) -> dict[str, Any]:
