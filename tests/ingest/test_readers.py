@@ -109,6 +109,16 @@ def test_rows_across_blocks(write: Write, monkeypatch: pytest.MonkeyPatch) -> No
     assert read(path) == whole
 
 
+@pytest.mark.parametrize("block", range(20, 40))
+def test_line_ends_inside_values_survive_any_block(
+    write: Write, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    """pyarrow alone loses the \\n where a block ends between \\r and \\n."""
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", block)
+    path = write(b"s,y\r\n" + b"".join(b'"x\r\ny",%d\r\n' % row for row in range(40)))
+    assert read(path, {"s": "bytes"})["s"] == [[b"x\r\ny"]] * 40
+
+
 def test_a_fault_in_a_later_block_names_its_line(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
