@@ -18,6 +18,7 @@ from tfx_pipeline.gates.serving.measured import Measured
 from tfx_pipeline.gates.serving.skew import SERVER, TRAINER, _largest, _of_keras, reference, skew
 from tfx_pipeline.gates.serving.verdict import ServingVerdict, judge
 from trainer.compression.candidate import Candidate
+from trainer.export import save_keras
 from transform.config import LabelConfig
 
 # One row a request: TensorFlow adds up its products in another order than those of many.
@@ -113,7 +114,7 @@ def test_several_classes_a_row_are_judged(tmp_path: Path) -> None:
 
 
 def test_quantiles_of_the_trainers_model_that_cross_are_no_skew(tmp_path: Path) -> None:
-    _network(3, None).save(str(tmp_path / "keras_model.h5"))
+    save_keras(_network(3, None), str(tmp_path / "keras_model.h5"))
     label = LabelConfig.model_validate({"column": "price", "task": "quantile"})
     features = {"size_xf": np.linspace(-2, 2, 9, dtype=np.float32)[:, None]}
     answers = _of_keras(tmp_path / "keras_model.h5", features, label)
