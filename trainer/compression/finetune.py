@@ -14,6 +14,7 @@ from trainer.compression.context import Context
 from trainer.compression.kernels import without_autograph
 from trainer.fit import compile_model, not_finite
 from trainer.input import train_batches
+from trainer.step import trace_once
 
 
 def clone(model: tf_keras.Model, context: Context) -> tf_keras.Model:
@@ -90,6 +91,7 @@ def finetune(
             optimizer=tf_keras.optimizers.Adam(learning_rate),
         )
         model.train_step = without_autograph(model, model.train_step)
+        trace_once(model)
         batches = train_batches(context.train_split, train.batch_size, context.seed, 0)
         history = model.fit(batches, steps_per_epoch=steps, callbacks=list(callbacks), verbose=0)
     _check_finite(model, float(history.history["loss"][-1]), context, learning_rate)

@@ -55,11 +55,13 @@ def trained(planted: Context) -> Callable[[str], Any]:
         from trainer.fit import compile_model
         from trainer.input import train_batches
         from trainer.models.build import build
+        from trainer.step import trace_once
 
         label, settings = planted.transform.label, planted.train
         tf_keras.utils.set_random_seed(settings.seed)
         model = build(LAYOUT, model_config(family), settings, label, planted.scale, Path())
         compile_model(model, settings, label, planted.scale)
+        trace_once(model)
         batches = train_batches(planted.train_split, settings.batch_size, settings.seed, 0)
         model.fit(batches, steps_per_epoch=settings.steps, verbose=0)
         return model

@@ -42,11 +42,14 @@ def trained(name: str) -> Any:
     """Shared: a test must not change its weights."""
     import tf_keras
 
+    from trainer.step import trace_once
+
     case = CASES[name]
     x, y = rows_of(case)
     tf_keras.utils.set_random_seed(1)
     model = model_of(case)
     model.compile(tf_keras.optimizers.Adam(0.01), "binary_crossentropy", steps_per_execution=20)
+    trace_once(model)
     model.fit({case.spec.name: x[:SEEN]}, y[:SEEN], batch_size=30, epochs=6, verbose=0)
     return model
 
