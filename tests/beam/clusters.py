@@ -118,8 +118,15 @@ class Cluster:
         return "\n".join(parts)
 
 
+@dataclass
 class FlinkCluster(Cluster):
-    """A Flink session cluster: a job manager, and task managers with two slots each."""
+    """A Flink session cluster: a job manager, and task managers with two slots each.
+
+    Attributes:
+        restarts: How often parts of a job may start again. Each task on a lost worker counts.
+    """
+
+    restarts: int = 1
 
     @property
     def rest(self) -> str:
@@ -158,7 +165,7 @@ class FlinkCluster(Cluster):
             "heartbeat.interval": "500 ms",
             "heartbeat.timeout": "5 s",
             "restart-strategy.type": "fixed-delay",
-            "restart-strategy.fixed-delay.attempts": 1,
+            "restart-strategy.fixed-delay.attempts": self.restarts,
             "restart-strategy.fixed-delay.delay": "1 s",
             "slot.request.timeout": "20 s",
             "io.tmp.dirs": str(self.folder / "tmp"),
@@ -219,8 +226,10 @@ def wait_for_true(reached: Callable[[], bool], seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def flink_cluster(folder: Path, task_managers: int = 1) -> Iterator[FlinkCluster]:
-    cluster = FlinkCluster(folder)
+def flink_cluster(
+    folder: Path, task_managers: int = 1, restarts: int = 1
+) -> Iterator[FlinkCluster]:
+    cluster = FlinkCluster(folder, restarts=restarts)
     try:
         cluster.start_job_manager()
         for _ in range(task_managers):

@@ -26,10 +26,22 @@ pytestmark = [
 MakeProject = Callable[[dict[str, Any]], Project]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def enduring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
+    """A session cluster of two task managers, whose jobs start again as often as they have to.
+
+    Beam's job server passes `restarts` on for streaming jobs alone: for ours the cluster's word
+    counts, and each of the dozens of tasks that were on a lost worker is a restart.
+    """
+    folder = tmp_path_factory.mktemp("enduring")
+    with clusters.flink_cluster(folder, task_managers=2, restarts=1000) as cluster:
+        yield cluster
+
+
+@pytest.fixture
 def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
-    """A session cluster with two task managers of two slots."""
-    with clusters.flink_cluster(tmp_path_factory.mktemp("flink"), task_managers=2) as cluster:
+    """A session cluster with one task manager of two slots."""
+    with clusters.flink_cluster(tmp_path_factory.mktemp("flink")) as cluster:
         yield cluster
 
 
@@ -73,9 +85,9 @@ def test_embedded_flink_equals_the_local_run(make: MakeProject, local: Project) 
 
 @pytest.mark.flink
 def test_a_session_cluster_loses_a_worker_and_the_run_recovers(
-    make: MakeProject, local: Project, flink: FlinkCluster
+    make: MakeProject, local: Project, enduring: FlinkCluster
 ) -> None:
-    # Each task on the lost worker counts as a restart: dozens, if many were there at the time.
+    flink = enduring
     project = make({"runner": "flink", "master": flink.master, "parallelism": 2, "restarts": 1000})
     with killing(flink) as seen:
         project.run("--to", "Evaluator")
