@@ -26,9 +26,9 @@ LABEL = LabelConfig(column="y", classes=["no", "yes"])
 
 
 def built(path: Path | str, ids: int = IDS, length: int = LENGTH, **tuning: Any) -> Any:
-    from trainer.models.build import LabelScale, build
-
     import tf_keras
+
+    from trainer.models.build import LabelScale, build
 
     tf_keras.utils.set_random_seed(7)  # Not a hidden layer of four that is dead for both rows.
     text = {"encoder": "pretrained", "pretrained": {"path": str(path), **tuning}}
