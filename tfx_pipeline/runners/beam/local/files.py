@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -106,7 +107,9 @@ class RecordFiles:
                 self._next()
             self._close()
         self._prefix.parent.mkdir(parents=True, exist_ok=True)
-        for old in self._prefix.parent.glob(f"{self._prefix.name}-*-of-*{self._suffix}"):
+        shards = "-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
+        mine = glob.escape(self._prefix.name) + shards + glob.escape(self._suffix)
+        for old in self._prefix.parent.glob(mine):
             old.unlink()
         names = []
         for number, part in enumerate(self._parts):

@@ -141,7 +141,11 @@ class Same(Operator):
         self.receivers[None].receive(element)
 
     def process_values(self, values: Sequence[Any]) -> None:
-        for target in self.receivers[None].targets:
+        receiver = self.receivers[None]
+        if isinstance(receiver, Keep):
+            super().process_values(values)
+            return
+        for target in receiver.targets:
             target.process_values(values)
 
 
