@@ -89,6 +89,13 @@ JOBS: dict[str, Callable[[Any], Any]] = {
     "combine per key": lambda n: _kv(n) | beam.CombinePerKey(_Sum()),
     "with a fan-out": lambda n: _kv(n) | beam.CombinePerKey(_Sum()).with_hot_key_fanout(4),
     "combine all": lambda n: n | beam.CombineGlobally(_Sum()),
+    "combine with a side input": lambda n: (
+        n
+        | beam.CombineGlobally(
+            lambda some, more: sum(some) + more,
+            beam.pvalue.AsSingleton(n | beam.combiners.Count.Globally()),
+        )
+    ),
     "combine nothing": lambda n: n | beam.Filter(lambda v: v < 0) | beam.CombineGlobally(_Sum()),
     "a side input of rows": _centred,
     "a list, a dict": lambda n: (
@@ -191,6 +198,58 @@ def test_an_error_names_its_step_and_leaves_no_file(tmp_path: Path) -> None:
         results(RUNNERS[1], job, tmp_path)
     assert not list(tmp_path.glob("**/out/**/*"))
     assert not list(tmp_path.glob(".writing*"))
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2"])
+def test_records_that_are_a_side_input_as_they_are_read(tmp_path: Path, ending: str) -> None:
+    """TensorFlow reads no bzip2: those files are read by Beam's code."""
+    ours = PipelineOptions([f"--runner={RUNNERS[1]}"])
+    with beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS[0]}"])) as pipeline:
+        made = pipeline | beam.Create([b"1", b"2", b"3"])
+        made | beam.io.WriteToTFRecord(str(tmp_path / "rows"), file_name_suffix=ending)
+    with beam.Pipeline(options=ours) as pipeline:
+        rows = pipeline | beam.io.ReadFromTFRecord(str(tmp_path / "rows*"))
+        one = pipeline | beam.Create([b"all"])
+        told = one | beam.Map(
+            lambda _, all_rows: b"".join(sorted(all_rows)), beam.pvalue.AsList(rows)
+        )
+        told | beam.io.WriteToText(str(tmp_path / "told"), shard_name_template="")
+    assert (tmp_path / "told").read_text() == "123\n"
+
+
+def test_only_files_of_its_own_name_are_replaced(tmp_path: Path) -> None:
+    others = [tmp_path / name for name in ("rows-b-00000-of-00001.gz", "rows-00000-of-00001")]
+    for path in (*others, tmp_path / "rows-00007-of-00009.gz"):
+        path.write_bytes(b"old")
+    with beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS[1]}"])) as pipeline:
+        made = pipeline | beam.Create([b"new"])
+        made | beam.io.WriteToTFRecord(str(tmp_path / "rows"), file_name_suffix=".gz")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "rows-00000-of-00001.gz",
+        *(path.name for path in others),
+    }
+
+
+TORN_DOWN: list[str] = []
+
+
+class _Opened(beam.DoFn):
+    """Says when what it opened is closed."""
+
+    def process(self, value: int) -> Any:
+        if value == 13:
+            raise ValueError("thirteen")
+        yield value
+
+    def teardown(self) -> None:
+        TORN_DOWN.append("here")
+
+
+def test_what_was_opened_is_closed_after_an_error(tmp_path: Path) -> None:
+    TORN_DOWN.clear()
+    with pytest.raises(ValueError, match="thirteen"):
+        results(RUNNERS[1], lambda n: n | beam.ParDo(_Opened()), tmp_path)
+    assert TORN_DOWN == ["here"]
 
 
 def test_rows_are_read_again_and_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

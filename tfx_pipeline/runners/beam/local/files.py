@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import itertools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,52 +16,57 @@ from apache_beam import coders
 from apache_beam.io import filesystems, tfrecordio
 from apache_beam.io.filesystem import CompressionTypes
 
-from tfx_pipeline.runners.beam.local.plan import Unsupported
+from tfx_pipeline.runners.beam.local.plan import COMPRESSIONS
 
 CHUNK_ROWS = 1000
+_CHUNK_BYTES = 16 * 2**20  # Rows may hold images.
+_FIRST_ROWS = 16
 _SHARD_ROWS = 250_000
 # Level 1 writes several times faster than the default 6, for files about a fifth larger.
 _GZIP_LEVEL = 1
-_COMPRESSIONS = {CompressionTypes.GZIP: "GZIP", CompressionTypes.UNCOMPRESSED: ""}
 
 
 def read_chunks(source: Any) -> Iterator[list[Any]]:
     """The elements of a Beam source, up to `CHUNK_ROWS` at once, in an order that stays."""
     if isinstance(source, tfrecordio._TFRecordSource) and type(source._coder) is coders.BytesCoder:
-        paths = _paths(source._pattern.get())
-        if paths is not None:
-            for path in paths:
-                yield from _tfrecords(path, _compression(path, source._compression_type))
+        files = _files(source._pattern.get(), source._compression_type)
+        if files is not None:
+            for path, compression in files:
+                yield from _tfrecords(path, compression)
             return
-    chunk: list[Any] = []
-    for element in source.read(source.get_range_tracker(None, None)):
-        chunk.append(element)
-        if len(chunk) == CHUNK_ROWS:
-            yield chunk
-            chunk = []
-    if chunk:
+    elements = iter(source.read(source.get_range_tracker(None, None)))
+    while chunk := list(itertools.islice(elements, CHUNK_ROWS)):
         yield chunk
 
 
-def _paths(pattern: str) -> list[str] | None:
-    """The files of a pattern, sorted; None when they are not all TensorFlow's to read."""
+def _files(pattern: str, given: str) -> list[tuple[str, str]] | None:
+    """The files of a pattern, sorted, with their compressions; None when they are not all
+    TensorFlow's to read."""
     [match] = filesystems.FileSystems.match([pattern])
     paths = sorted(found.path for found in match.metadata_list)
-    return None if any("://" in path for path in paths) else paths
+    files = [(path, _compression(path, given)) for path in paths]
+    if any("://" in path or compression is None for path, compression in files):
+        return None
+    return [(path, compression) for path, compression in files if compression is not None]
 
 
-def _compression(path: str, given: str) -> str:
+def _compression(path: str, given: str) -> str | None:
+    """TensorFlow's name of a file's compression; None where it has none."""
     if given == CompressionTypes.AUTO:
         given = CompressionTypes.detect_compression_type(path)
-    if given not in _COMPRESSIONS:
-        raise Unsupported(f"{path}: {given}")
-    return _COMPRESSIONS[given]
+    return COMPRESSIONS.get(given)
 
 
 def _tfrecords(path: str, compression: str) -> Iterator[list[bytes]]:
-    # Batching and reading ahead are on TensorFlow's threads, beside Python's.
+    """The records, in chunks of up to `CHUNK_ROWS` and, as the first are, of about 16 MB."""
     records = tf.data.TFRecordDataset(path, compression, buffer_size=2**20)
-    for chunk in records.batch(CHUNK_ROWS).prefetch(2).as_numpy_iterator():
+    first = [record.numpy() for record in records.take(_FIRST_ROWS)]
+    if not first:
+        return
+    yield first
+    rows = max(1, min(CHUNK_ROWS, _CHUNK_BYTES * len(first) // (sum(map(len, first)) + 1)))
+    # Batching and reading ahead are on TensorFlow's threads, beside Python's.
+    for chunk in records.skip(_FIRST_ROWS).batch(rows).prefetch(2).as_numpy_iterator():
         yield chunk.tolist()
 
 
@@ -74,11 +80,12 @@ class RecordFiles:
         self._prefix = Path(sink.file_path_prefix.get())
         self._suffix = sink.file_name_suffix.get()
         compression = _compression("x" + self._suffix, sink.compression_type)
+        assert compression is not None, "the plan takes no sink of another"
         level = _GZIP_LEVEL if compression else None
         self._options = tf.io.TFRecordOptions(compression, compression_level=level)
         # Beside the folder: whoever reads it takes every file inside.
         folder = self._prefix.parent
-        self._staging = folder.parent / f".writing-{folder.name}-{self._prefix.name}"
+        self._staging = folder.parent / f".writing-{folder.name}-{self._prefix.name}{self._suffix}"
         self._rows = 0
         self._parts: list[Path] = []
         self._writer: Any = None

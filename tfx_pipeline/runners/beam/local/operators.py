@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from apache_beam import coders
@@ -28,8 +30,8 @@ class Operator:
         """Before the first element."""
 
     def process(self, element: Any) -> None:
-        """One element (a Beam `WindowedValue`)."""
-        raise NotImplementedError
+        """One element (a Beam `WindowedValue`); it is handed on as it is."""
+        self.receivers[None].receive(element)
 
     def process_values(self, values: Sequence[Any]) -> None:
         """Several elements' values at once."""
@@ -111,8 +113,9 @@ class Do(Operator):
     def __init__(self, step: Step, receivers: Receivers, sides: list[list[Any]]) -> None:
         super().__init__(step, receivers)
         transform = step.transform
+        self._is_set_up = False
         self._runner = common.DoFnRunner(
-            transform.dofn,
+            copy.copy(transform.dofn),  # Another step, or the next pass, may have it too.
             transform.args,
             transform.kwargs,
             [
@@ -126,19 +129,23 @@ class Do(Operator):
         self.process = self._runner.process  # type: ignore[method-assign]
 
     def start(self) -> None:
+        self._is_set_up = True
         self._runner.setup()
         self._runner.start()
 
     def finish(self) -> None:
         self._runner.finish()
+        self._is_set_up = False
         self._runner.teardown()
+
+    def abandon(self) -> None:
+        if self._is_set_up:
+            with suppress(Exception):  # The first error is the one to be told.
+                self._runner.teardown()
 
 
 class Same(Operator):
     """Hands on what it gets: flattening, and what only counts."""
-
-    def process(self, element: Any) -> None:
-        self.receivers[None].receive(element)
 
     def process_values(self, values: Sequence[Any]) -> None:
         receiver = self.receivers[None]
@@ -203,7 +210,7 @@ class _ByKey(Operator):
         super().__init__(step, receivers)
         coder = coders.registry.get_coder(step.inputs[0].element_type or Any)
         key_coder = coder.key_coder() if coder.is_kv_coder() else coders.FastPrimitivesCoder()
-        self._encode = key_coder.get_impl().encode
+        self._encode = key_coder.as_deterministic_coder(step.label).get_impl().encode
         self._keys: dict[Any, Any] = {}
 
     def place(self, key: Any) -> Any:
@@ -239,12 +246,15 @@ class Combine(_ByKey):
         super().__init__(step, receivers)
         transform = step.transform
         if isinstance(transform, core.CombinePerKey):
-            self._fn = combiners.curry_combine_fn(transform.fn, transform.args, transform.kwargs)
+            fn = combiners.curry_combine_fn(transform.fn, transform.args, transform.kwargs)
         else:  # A fan-out over workers, of which there is one.
-            self._fn = transform._combine_fn
+            fn = transform._combine_fn
+        self._fn = copy.copy(fn)
+        self._is_set_up = False
         self._found: dict[Any, Any] = {}
 
     def start(self) -> None:
+        self._is_set_up = True
         self._fn.setup()
 
     def process(self, element: Any) -> None:
@@ -258,4 +268,10 @@ class Combine(_ByKey):
         for place, accumulator in self._found.items():
             done = self._fn.extract_output(self._fn.compact(accumulator))
             self.emit((self._keys[place], done))
+        self._is_set_up = False
         self._fn.teardown()
+
+    def abandon(self) -> None:
+        if self._is_set_up:
+            with suppress(Exception):
+                self._fn.teardown()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from apache_beam import coders, pvalue
 from apache_beam.io import iobase, tfrecordio
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.pipeline import AppliedPTransform, Pipeline
 from apache_beam.transforms import core, util
 from tfx_bsl.tfxio import telemetry
@@ -20,9 +21,15 @@ Kind = Literal[
 ]
 
 # What a step takes in is complete before anything comes out of it.
-BARRIERS = ("group", "combine", "keep")
+BARRIERS = ("group", "combine", "keep", "write")
 # They count for a metrics service, of which there is none, row by row.
 _COUNTERS = (telemetry._ProfileRawRecordDoFn, telemetry._ProfileRecordBatchDoFn)
+# TensorFlow's names of the compressions that it reads and writes.
+COMPRESSIONS = {
+    CompressionTypes.AUTO: None,  # By the ending.
+    CompressionTypes.GZIP: "GZIP",
+    CompressionTypes.UNCOMPRESSED: "",
+}
 _VIEWS = (pvalue.AsSingleton, pvalue.AsIter, pvalue.AsList, pvalue.AsDict)
 
 
@@ -87,8 +94,9 @@ def _step(kind: Any, applied: AppliedPTransform) -> Step:
         outputs,
         tuple(applied.side_inputs) if kind == "do" else (),
     )
-    for pcoll in step.inputs:
-        if kind in ("group", "combine") and not pcoll.windowing.is_default():
+    together = step.inputs if kind in ("group", "combine", "batch") else ()
+    for pcoll in (*together, *(side.pvalue for side in step.sides)):
+        if not pcoll.windowing.is_default():
             raise Unsupported(f"{step.label}: windows")
     for side in step.sides:
         if type(side) not in _VIEWS:
@@ -142,6 +150,7 @@ def _plain_write(applied: AppliedPTransform) -> bool:
     sink = applied.transform._sink
     return (
         isinstance(sink.coder, coders.BytesCoder)
+        and sink.compression_type in COMPRESSIONS
         and not sink.num_shards
         and "://" not in sink.file_path_prefix.get()
         and sink.file_name_suffix.get() in ("", ".gz")
