@@ -18,8 +18,8 @@ from tfx_pipeline.gates.measures import MEASURES, measure, summarise
 from tfx_pipeline.gates.metrics import METRICS, metrics_of
 from tfx_pipeline.gates.quality import judge
 from tfx_pipeline.gates.render import render
-from tfx_pipeline.gates.sums import EXAMPLE_COUNT
 from tfx_pipeline.gates.verdict import Check, Verdict, read_verdict, write_verdict
+from trainer.measures.sums import EXAMPLE_COUNT
 
 GENERATOR = np.random.default_rng(0)
 

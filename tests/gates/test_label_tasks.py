@@ -12,9 +12,9 @@ from sklearn import metrics as reference
 from tfx_pipeline.config.gates import QualityGateConfig
 from tfx_pipeline.gates.measures import MEASURES, measure, summarise
 from tfx_pipeline.gates.metrics import metrics_of
-from tfx_pipeline.gates.multilabel import bucket_count
 from tfx_pipeline.gates.quality import judge
-from tfx_pipeline.gates.quantiles import middle
+from trainer.measures.multilabel import bucket_count
+from trainer.measures.quantiles import middle
 
 LEVELS = [0.1, 0.5, 0.9]
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from tfx_pipeline.gates.same_answers import SIGNATURE_FILE, why_other_answers
+from serving.client.model_info import FILE
+from tfx_pipeline.gates.same_answers import why_other_answers
 
 
 def _model(folder: Path, description: dict[str, Any] | None) -> Path:
     if description is not None:
-        (folder / SIGNATURE_FILE).parent.mkdir(parents=True)
-        (folder / SIGNATURE_FILE).write_text(json.dumps(description))
+        (folder / FILE).parent.mkdir(parents=True)
+        (folder / FILE).write_text(json.dumps(description))
     return folder
 
 

@@ -18,8 +18,8 @@ from serving.client import Client
 from serving.client.messages import Example
 from serving.process import model_server_process
 from tfx_pipeline.config.pipeline import PipelineConfig
-from tfx_pipeline.gates.quantiles import middle
 from tfx_pipeline.report.record import RunRecord
+from trainer.measures.quantiles import middle
 from transform.config import LabelConfig
 
 _SHOWN_COLUMNS = 4

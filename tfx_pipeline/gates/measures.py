@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tfx_pipeline.gates import multilabel, quantiles
-from tfx_pipeline.gates.metrics import Task, metrics_of
-from tfx_pipeline.gates.sums import (
+from tfx_pipeline.gates.metrics import metrics_of
+from trainer.measures import multilabel, quantiles
+from trainer.measures.sums import (
     BUCKETS,
     EPSILON,
     EXAMPLE_COUNT,
@@ -27,6 +27,7 @@ from tfx_pipeline.gates.sums import (
     ratio,
     won_pairs,
 )
+from transform.label_config import Task
 
 # The expected calibration error has bins of equal width over the probabilities.
 _ECE_BINS = 15

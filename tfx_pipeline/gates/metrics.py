@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-Task = Literal["binary", "multiclass", "multilabel", "regression", "quantile"]
+from transform.label_config import Task
+
 Direction = Literal["higher", "lower", "one"]
 
 

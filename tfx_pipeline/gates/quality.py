@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from tfx_pipeline.config.gates import MetricThreshold, QualityGateConfig
 from tfx_pipeline.gates.metrics import regression
-from tfx_pipeline.gates.sums import EXAMPLE_COUNT
 from tfx_pipeline.gates.verdict import OVERALL, Check, Verdict
+from trainer.measures.sums import EXAMPLE_COUNT
 
 Metrics = dict[str, dict[str, float]]
 """Slice (`overall`, or what `slice_name` gives) to metric to value."""

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from serving.client import model_info
 from tfx_pipeline.gates.verdict import is_local
 
-SIGNATURE_FILE = os.path.join("assets.extra", "assay_signature.json")
 _MEANING = ("task", "classes", "quantiles")
 _SHOWN = 80  # characters of a list of classes
 
@@ -38,7 +38,7 @@ def why_other_answers(now: str | Path, before: str | Path) -> str:
 
 
 def _description(folder: str) -> dict[str, Any]:
-    path = os.path.join(folder, SIGNATURE_FILE)
+    path = os.path.join(folder, model_info.FILE)
     if is_local(folder):
         text = Path(path.removeprefix("file://")).read_text(encoding="utf-8")
     else:

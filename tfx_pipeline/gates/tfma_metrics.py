@@ -24,8 +24,9 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2
 
 from tfx_pipeline.gates.measures import MEASURES, summarise
-from tfx_pipeline.gates.metrics import Task, metrics_of
-from tfx_pipeline.gates.sums import EXAMPLE_COUNT, Array
+from tfx_pipeline.gates.metrics import metrics_of
+from trainer.measures.sums import EXAMPLE_COUNT, Array
+from transform.label_config import Task
 
 SUMMARIES_KEY = "assay_summaries"  # In extracts: {model's name: summary}.
 

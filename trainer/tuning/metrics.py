@@ -82,11 +82,11 @@ def measure(
     if not np.isfinite(predicted).all():
         return dict.fromkeys(metrics_of(task, quantiles), float("nan"))
     if task == "multilabel":
-        return _multilabel(given == 1, predicted)
+        return _multilabel(given, predicted)
     label = given.reshape(-1)
     match task:
         case "quantile":
-            return _quantile(label, np.sort(predicted, axis=1), np.asarray(quantiles))
+            return _quantile(label, np.sort(predicted, axis=1), quantiles)
         case "binary":
             return _binary(label, predicted[:, 0])
         case "multiclass":
@@ -110,16 +110,20 @@ def _binary(label: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> dict[
 
 def _auc(positive: npt.NDArray[np.bool_], p: npt.NDArray[np.float64]) -> float:
     """The share of pairs of a positive and a negative row in the right order; ties count half."""
+    positives = int(positive.sum())
+    pairs = positives * (len(positive) - positives)
+    return _won_pairs(positive, p) / pairs if pairs else float("nan")
+
+
+def _won_pairs(positive: npt.NDArray[np.bool_], p: npt.NDArray[np.float64]) -> float:
+    """How many of these pairs there are."""
     import numpy as np
 
     positives = int(positive.sum())
-    negatives = len(positive) - positives
-    if not positives or not negatives:
-        return float("nan")
     _, place, counts = np.unique(p, return_inverse=True, return_counts=True)
     mean_rank = np.cumsum(counts) - (counts - 1) / 2
     ranks = float(mean_rank[place][positive].sum())
-    return (ranks - positives * (positives + 1) / 2) / (positives * negatives)
+    return ranks - positives * (positives + 1) / 2
 
 
 def _multiclass(label: npt.NDArray[np.int64], p: npt.NDArray[np.float64]) -> dict[str, float]:
@@ -132,54 +136,27 @@ def _multiclass(label: npt.NDArray[np.int64], p: npt.NDArray[np.float64]) -> dic
     }
 
 
-def _multilabel(has: npt.NDArray[np.bool_], p: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Decisions are at 0.5; macro is the mean over classes, micro over decisions. Classes that all
-    rows have, or none, are left out of the macro AUC, and of the macro F1 those that are neither
-    there nor said."""
+def _multilabel(label: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> dict[str, float]:
+    """As the gates measure them, but the pairs of `macro_auc` are counted one by one."""
     import numpy as np
 
-    said = p > 0.5
-    right, positives = (said & has).sum(axis=0), said.sum(axis=0) + has.sum(axis=0)
-    clipped = np.clip(p, _EPSILON, 1 - _EPSILON)
-    areas = [_auc(*column) for column in zip(has.T, p.T, strict=True)]
-    f1 = [2 * hits / of if of else float("nan") for hits, of in zip(right, positives, strict=True)]
-    return {
-        "log_loss": float(-np.where(has, np.log(clipped), np.log1p(-clipped)).mean()),
-        "macro_auc": _mean_of_known(areas),
-        "macro_f1": _mean_of_known(f1),
-        "micro_f1": float(2 * right.sum() / positives.sum()) if positives.any() else float("nan"),
-        "subset_accuracy": float((said == has).all(axis=1).mean()),
-        "hamming_loss": float((said != has).mean()),
-    }
+    from trainer.measures import multilabel
 
-
-def _mean_of_known(values: Sequence[float]) -> float:
-    known = [value for value in values if value == value]  # NaN is no equal of its own.
-    return float(sum(known) / len(known)) if known else float("nan")
+    won = np.array([_won_pairs(*column) for column in zip(label.T == 1, p.T, strict=True)])
+    head = multilabel.row_terms(label, p).sum(axis=1)
+    found = multilabel.scores(head, multilabel.class_terms(label, p).sum(axis=2), won)
+    return {name: float(found[name]) for name in metrics_of("multilabel")}
 
 
 def _quantile(
     label: npt.NDArray[np.float64],
     estimated: npt.NDArray[np.float64],
-    quantiles: npt.NDArray[np.float64],
+    levels: Sequence[float],
 ) -> dict[str, float]:
-    """The mean pinball loss; how far the shares of labels at or below an estimate, and between the
-    outermost two, are from what they should be; and the error of the one nearest the median."""
-    import numpy as np
+    from trainer.measures import quantiles
 
-    above = label[:, np.newaxis] - estimated
-    shares = (above <= 0).mean(axis=0)
-    median = int(np.abs(quantiles - 0.5).round(9).argmin())
-    found = {
-        "pinball_loss": float(np.maximum(quantiles * above, (quantiles - 1) * above).mean()),
-        "quantile_error": float(np.abs(shares - quantiles).max()),
-        "mae": float(np.abs(above[:, median]).mean()),
-    }
-    if len(quantiles) > 1:
-        inside = (above[:, 0] >= 0) & (above[:, -1] <= 0)
-        nominal = quantiles[-1] - quantiles[0]
-        found["interval_coverage_error"] = float(abs(inside.mean() - nominal))
-    return found
+    found = quantiles.scores(quantiles.terms(label, estimated, levels).sum(axis=1))
+    return {name: float(found[name]) for name in metrics_of("quantile", levels)}
 
 
 def _regression(label: npt.NDArray[np.float64], value: npt.NDArray[np.float64]) -> dict[str, float]:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_pipeline.gates.metrics import Task
 from tfx_pipeline.gates.serving.flips import TOP, Flip, Flips, flips
 from tfx_pipeline.gates.serving.measured import Measured
+from transform.label_config import Task
 
 NAN = math.nan
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tfx_pipeline.gates import measures
-from tfx_pipeline.gates.metrics import Task, metrics_of
+from tfx_pipeline.gates.metrics import metrics_of
 from tfx_pipeline.gates.serving.quality import estimate
 from tfx_pipeline.gates.serving.resampled import draws, resampled
 from tfx_pipeline.gates.serving.rows import HeldOut
+from transform.label_config import Task
 
 LEVELS = [0.1, 0.5, 0.9]
 

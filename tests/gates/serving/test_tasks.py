@@ -12,7 +12,7 @@ import pytest
 
 from tests.gates.serving.conftest import QUICK, World, export_model, export_pair, world_of
 from tfx_pipeline.config.gates import GatesConfig
-from tfx_pipeline.gates.metrics import Task, metrics_of
+from tfx_pipeline.gates.metrics import metrics_of
 from tfx_pipeline.gates.serving.measure import measure
 from tfx_pipeline.gates.serving.measured import Measured
 from tfx_pipeline.gates.serving.skew import SERVER, TRAINER, _largest, _of_keras, reference, skew
@@ -20,6 +20,7 @@ from tfx_pipeline.gates.serving.verdict import ServingVerdict, judge
 from trainer.compression.candidate import Candidate
 from trainer.export import save_keras
 from transform.config import LabelConfig
+from transform.label_config import Task
 
 # One row a request: TensorFlow adds up its products in another order than those of many.
 SETTINGS = replace(QUICK, pairs=1, resamples=20, replay_batch=1)

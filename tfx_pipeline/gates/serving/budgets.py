@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from tfx_pipeline.config.gates import GatesConfig
 from tfx_pipeline.config.serving_gate import Budget, ServingSkew
-from tfx_pipeline.gates.metrics import Task
 from tfx_pipeline.gates.serving.choose import DEFAULT, loss, time_ratio
 from tfx_pipeline.gates.serving.measured import CHAMPION, OVERALL, Latency, Measured, Skew
 from tfx_pipeline.gates.serving.quality_budgets import (
@@ -20,6 +19,7 @@ from tfx_pipeline.gates.serving.quality_budgets import (
 )
 from tfx_pipeline.gates.verdict import Check
 from trainer.compression.config import FLOAT
+from transform.label_config import Task
 
 _Value = Callable[[Measured], float | None]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tfx_pipeline.gates.metrics import Task
 from tfx_pipeline.gates.serving.measured import Measured
+from transform.label_config import Task
 
 Array = npt.NDArray[np.float64]
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from tfx_pipeline.errors import one_sentence
 from tfx_pipeline.gates import measures
-from tfx_pipeline.gates.metrics import Task
 from tfx_pipeline.gates.same_answers import why_other_answers
 from tfx_pipeline.gates.serving import footprint
 from tfx_pipeline.gates.serving.latency import latency
@@ -28,6 +27,7 @@ from tfx_pipeline.gates.serving.settings import Settings
 from tfx_pipeline.gates.serving.skew import Reference, Trained, reference, skew
 from trainer.compression.candidate import Candidate
 from trainer.compression.config import FLOAT
+from transform.label_config import Task
 
 __all__ = ["CHAMPION", "measure"]
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tfx_pipeline.gates import measures
-from tfx_pipeline.gates.metrics import Task
 from tfx_pipeline.gates.serving.measured import OVERALL, BySlice, Estimate
 from tfx_pipeline.gates.serving.resampled import draws, resampled
 from tfx_pipeline.gates.serving.rows import HeldOut
+from transform.label_config import Task
 
 _INTERVAL = (2.5, 97.5)
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tfx_pipeline.config.gates import GatesConfig, MetricThreshold
-from tfx_pipeline.gates.metrics import METRICS, Task, metrics_of, regression
+from tfx_pipeline.gates.metrics import METRICS, metrics_of, regression
 from tfx_pipeline.gates.serving.measured import CHAMPION, OVERALL, BySlice, Estimate, Measured
 from tfx_pipeline.gates.verdict import Check
 from trainer.compression.config import FLOAT
+from transform.label_config import Task
 
 
 @dataclass(frozen=True)

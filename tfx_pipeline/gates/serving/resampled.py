@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tfx_pipeline.gates import measures, multilabel, quantiles
-from tfx_pipeline.gates.metrics import Task
-from tfx_pipeline.gates.sums import Array, buckets, won_pairs
+from tfx_pipeline.gates import measures
+from trainer.measures import multilabel, quantiles
+from trainer.measures.sums import Array, buckets, won_pairs
+from transform.label_config import Task
 
 Counts = npt.NDArray[np.float32]
 

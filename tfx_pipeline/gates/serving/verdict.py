@@ -13,7 +13,6 @@ from typing import Any
 
 from tfx_pipeline.config.gates import GatesConfig
 from tfx_pipeline.files import write_text
-from tfx_pipeline.gates.metrics import Task
 from tfx_pipeline.gates.serving.budgets import check_all, why_refused
 from tfx_pipeline.gates.serving.choose import DEFAULT, choose
 from tfx_pipeline.gates.serving.flips import Array, Flips, flips
@@ -24,6 +23,7 @@ from tfx_pipeline.gates.serving.quality_budgets import Others, main_metric
 from tfx_pipeline.gates.verdict import FILE_NAME, is_local
 from trainer.compression.candidate import Candidate
 from trainer.compression.config import FLOAT
+from transform.label_config import Task
 
 GATE = "serving"
 

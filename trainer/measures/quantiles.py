@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfx_pipeline.gates.sums import EXAMPLE_COUNT, Array
+from trainer.measures.sums import EXAMPLE_COUNT, Array
 
 _HEAD = 4
 

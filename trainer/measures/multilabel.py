@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from tfx_pipeline.gates.sums import BUCKETS, EPSILON, EXAMPLE_COUNT, Array, buckets, won_pairs
+from trainer.measures.sums import BUCKETS, EPSILON, EXAMPLE_COUNT, Array, buckets, won_pairs
 
 _HEAD = 6
 # A summary of 30 classes is half a megabyte a class; of a thousand it must not be a gigabyte.

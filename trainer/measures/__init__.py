@@ -1,0 +1,1 @@
+"""Measures of labels and predictions that add up over rows: numpy only, no TensorFlow."""
