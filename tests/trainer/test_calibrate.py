@@ -183,8 +183,9 @@ def test_a_users_model_has_to_end_in_a_dense_layer() -> None:
 def test_a_users_model_is_refused_before_it_is_trained(tmp_path: Path) -> None:
     from tests.trainer import rows
     from tests.trainer.conftest import config_of
+    from trainer.loading import Loaded, TrainerConfig
     from trainer.models.build import LabelScale
-    from trainer.run import Loaded, TrainerConfig, build_compiled
+    from trainer.run import build_compiled
 
     (tmp_path / "mine.py").write_text(
         "import tf_keras\n"

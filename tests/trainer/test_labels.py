@@ -250,7 +250,7 @@ def test_robustness_of_each_task(several: Any, quantiles: Any, tmp_path: Path) -
 def test_a_label_of_another_width_is_told() -> None:
     import tensorflow as tf
 
-    from trainer.run import TrainerConfig, read_splits
+    from trainer.loading import TrainerConfig, read_splits
 
     given = {"features": {"columns": {"x": {"kind": "numeric"}}}, "label": SEVERAL.model_dump()}
     config = TrainerConfig.read({"transform": given})

@@ -88,9 +88,10 @@ def run_range_test(
     config: PipelineConfig, examples: str, graph: str, lowest: float, highest: float, steps: int
 ) -> RangeTest:
     """Builds the network of the config and sweeps its rate, on one device."""
+    from trainer.loading import TrainerConfig, load
     from trainer.lr_range import range_config, range_test
     from trainer.regularize.batches import preparation
-    from trainer.run import TrainerConfig, build_compiled, load
+    from trainer.run import build_compiled
 
     train = range_config(config.train)
     given = TrainerConfig(config.transform, config.model, train, config.folder)

@@ -15,7 +15,7 @@ from tfx_pipeline.errors import ConfigError, NodeFailed
 from trainer import progress
 from trainer.compression.candidate import Candidate
 from trainer.compression.config import CompressConfig, PostTrainingConfig
-from trainer.run import TrainerConfig, label_scale, read_splits
+from trainer.loading import TrainerConfig, label_scale, read_splits
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tfx_pipeline.errors import ConfigError
-from trainer.run import TrainerConfig
+from trainer.loading import TrainerConfig
 from trainer.tuning.config import TuneConfig
 from trainer.tuning.metrics import metrics_of, objective_of
 from trainer.tuning.objective import Objective

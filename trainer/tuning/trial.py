@@ -23,9 +23,10 @@ from tfx_pipeline.errors import ConfigError, NodeFailed, StorageError, one_sente
 from trainer import fit, progress, strategy
 from trainer.config import TrainConfig
 from trainer.input import Split, all_batches, first_rows
+from trainer.loading import Loaded, TrainerConfig, label_scale, load
 from trainer.optimizers.average import Averages
 from trainer.regularize.batches import preparation
-from trainer.run import Loaded, TrainerConfig, as_served, build_compiled, label_scale, load
+from trainer.run import as_served, build_compiled
 from trainer.selection import judges, keeps_best
 from trainer.tuning.config import TuneConfig
 from trainer.tuning.metrics import measure, objective_of

@@ -11,7 +11,7 @@ import pytest
 from tfx_pipeline.errors import ConfigError
 from trainer.compression.config import CompressConfig
 from trainer.compression.run import _rows_needed, compress, load_parent
-from trainer.run import TrainerConfig
+from trainer.loading import TrainerConfig
 
 
 def test_several_workers_are_refused(context: Any, tmp_path: Path) -> None:

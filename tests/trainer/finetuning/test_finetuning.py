@@ -192,7 +192,8 @@ def test_the_export_answers_as_the_keras_model(tune: str, tuned: Tuned, labelled
 def test_it_says_how_much_learns(
     labelled: Any, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from trainer.run import TrainerConfig, build_compiled, load
+    from trainer.loading import TrainerConfig, load
+    from trainer.run import build_compiled
 
     train = TrainConfig(batch_size=20, strategy="default")
     fn_args = labelled.fn_args(Path(), model_config(folder, "lora"), train)

@@ -79,7 +79,7 @@ class FakeWorkers:
 @pytest.fixture
 def fake(tmp_path: Path) -> Any:
     """Searches with fake workers; `dies_after` so many trials as a killed process does."""
-    from trainer.run import TrainerConfig
+    from trainer.loading import TrainerConfig
     from trainer.tuning.config import TuneConfig
     from trainer.tuning.objective import Objective
     from trainer.tuning.oracles import make_oracle, own_values, search_space

@@ -252,7 +252,7 @@ def test_the_trainer_takes_the_best(
         TrainConfig(steps=2, steps_per_epoch=2, batch_size=64),
         hyperparameters={"space": [], "values": values},
     )
-    with caplog.at_level("INFO", "trainer.run"):
+    with caplog.at_level("INFO", "trainer.loading"):
         run_fn(fn_args)
     import tf_keras
 
