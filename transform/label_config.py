@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -122,7 +123,7 @@ class LabelConfig(Section):
         if self.task != "multilabel":
             return self
         for index, name in enumerate(self.classes):
-            if not name or name != name.strip():
+            if not name or name != name.strip(string.whitespace):
                 raise FieldError(
                     f"class {name!r} could be no part of a cell: blanks around a part are dropped",
                     *("classes", index),

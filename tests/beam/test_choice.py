@@ -16,6 +16,7 @@ from tfx_pipeline.cli.display import show_choice
 from tfx_pipeline.config.beam import BeamConfig
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.errors import ConfigError
+from tfx_pipeline.ingest.sizes import data_size
 from tfx_pipeline.runners.beam import choice
 from tfx_pipeline.runners.beam.options import LOCAL_RUNNER, beam_args
 
@@ -136,8 +137,8 @@ def test_what_names_no_engine_is_refused(beam: dict[str, Any], message: str) -> 
 def test_the_size_of_data(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv", "c.txt"):
         (tmp_path / name).write_bytes(b"12345")
-    assert choice.data_size(tmp_path) == 15
-    assert choice.data_size(tmp_path / "a.csv") == 5
-    assert choice.data_size(tmp_path / "*.csv") == 10
+    assert data_size(tmp_path) == 15
+    assert data_size(tmp_path / "a.csv") == 5
+    assert data_size(tmp_path / "*.csv") == 10
     (tmp_path / "d.csv.gz").write_bytes(b"12345")
-    assert choice.data_size(tmp_path / "d.csv.gz") == 25  # It is unpacked to be read.
+    assert data_size(tmp_path / "d.csv.gz") == 25  # It is unpacked to be read.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tfx_pipeline.config.data import DataConfig
+from tfx_pipeline.errors import DataError
 from tfx_pipeline.ingest.files import SPLITS, find_files
 from tfx_pipeline.ingest.rows import typed_rows
 from tfx_pipeline.ingest.source import Source
@@ -63,3 +64,20 @@ def numbers_csv(rows: int, seed: int = 0) -> str:
     random = np.random.default_rng(seed)
     lines = [f"{x:.6f},{y:.6f}" for x, y in random.normal(size=(rows, 2))]
     return "x,y\n" + "\n".join(lines) + "\n"
+
+
+def error_of(paths: Any, types: Any = None, **data: Any) -> str:
+    """The message of the error that reading ends with; it fits on a screen."""
+    with pytest.raises(DataError) as caught:
+        read_source(make_source(paths, types, **data))
+    text = str(caught.value)
+    assert len(text.splitlines()) <= 12
+    assert len(text) < 1500
+    assert caught.value.hint
+    assert caught.value.exit_code == 4
+    return text
+
+
+def no_val(path: str) -> dict[str, Any]:
+    """A split for tiny files: by time, without val."""
+    return {"method": "time", "column": "y", "eval_fraction": 0.4, "val_fraction": 0}

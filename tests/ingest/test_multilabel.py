@@ -9,8 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.ingest.conftest import Write, make_source, read_source
-from tests.ingest.test_bad_input import error_of
+from tests.ingest.conftest import Write, error_of, make_source, read_source
 from tfx_pipeline.ingest.multilabel import memberships
 from transform.config import LabelConfig
 
@@ -70,13 +69,24 @@ def test_rows_with_an_unknown_class_may_be_left_out(write: Write) -> None:
     assert rows["x"] == [[0.0], [1.0], [3.0], [4.0]]
 
 
-def test_labels_that_never_vary(write: Write) -> None:
-    text = error_of(write(csv("a|b", "b|a", "a|b", "a|b")), label=LABEL, split=SPLIT)
-    assert "the label is 'a|b' in all 4 rows" in text
-    text = error_of(write(csv("", "", "", " ")), label=LABEL, split=SPLIT)
-    assert "the label has no class in all 4 rows" in text
-    text = error_of(write(csv("a", "b", "", "b")), label=LABEL, split=SPLIT)
-    assert "in all 2 rows of the split 'eval', or in none" in text
+QUANTILE = {"column": "y", "task": "quantile"}
+
+
+@pytest.mark.parametrize(
+    ("label", "cells", "says"),
+    [
+        (LABEL, ["a|b", "b|a", "a|b", "a|b"], "the label is 'a|b' in all 4 rows"),
+        (LABEL, ["", "", "", " "], "the label has no class in all 4 rows"),
+        (LABEL, ["a", "b", "", "b"], "in all 2 rows of the split 'eval', or in none"),
+        (QUANTILE, ["1", "2", "", "4"], "the label is missing"),
+        (QUANTILE, ["1", "2", "three", "4"], "'three' is not a number"),
+        (QUANTILE, ["7", "7", "7", "7"], "the label is 7.0 in all 4 rows"),
+    ],
+)
+def test_labels_that_are_none_or_never_vary(
+    write: Write, label: dict[str, Any], cells: list[str], says: str
+) -> None:
+    assert says in error_of(write(csv(*cells)), label=label, split=SPLIT)
 
 
 def test_a_class_that_cannot_be_learned_is_told(
@@ -91,13 +101,6 @@ def test_a_class_that_cannot_be_learned_is_told(
     assert "1 of 3 classes are in all rows of the split 'eval', or in none ('c')" in second
 
 
-def test_a_quantile_label_is_checked_as_a_number(write: Write) -> None:
-    label = {"column": "y", "task": "quantile"}
-    text = error_of(write(csv("1", "2", "", "4")), label=label, split=SPLIT)
-    assert "the label is missing" in text
-    text = error_of(write(csv("1", "2", "three", "4")), label=label, split=SPLIT)
-    assert "'three' is not a number" in text
-    text = error_of(write(csv("7", "7", "7", "7")), label=label, split=SPLIT)
-    assert "the label is 7.0 in all 4 rows" in text
-    rows = read_source(make_source(write(csv("1", "2", "1", "2")), label=label, split=SPLIT))
+def test_a_quantile_label_is_a_number(write: Write) -> None:
+    rows = read_source(make_source(write(csv("1", "2", "1", "2")), label=QUANTILE, split=SPLIT))
     assert rows["y"] == [[1.0], [2.0], [1.0], [2.0]]

@@ -84,12 +84,31 @@ def test_other_rows_stay_in_their_splits(write: Write) -> None:
 def test_a_row_in_another_encoding(write: Write, tmp_path: Path, spaces: bool) -> None:
     content = numbers_csv(50).encode() + "é,1\n".encode("latin-1")
     source = make_source(write(content), {"x": "bytes"}, max_bad_rows=1, strip_spaces=spaces)
-    if spaces:  # Python's reader decodes the file, not a field.
-        with pytest.raises(DataError, match="line 52: byte 0xe9 is not UTF-8"):
-            rejected(source, tmp_path)
-        return
     [row] = rejected(source, tmp_path)
     assert (row["line"], row["reason"]) == (52, r"column 'x': '\\xe9' is not UTF-8")
+
+
+def test_a_row_in_another_encoding_before_a_cell_of_two_lines(write: Write, tmp_path: Path) -> None:
+    """The file's end is looked at again, for a quote that is never closed."""
+    content = numbers_csv(50).encode() + b'\xe9,1\na,"2\n"\n'
+    source = make_source(write(content), {"x": "bytes"}, max_bad_rows=1)
+    assert [row["line"] for row in rejected(source, tmp_path)] == [52]
+
+
+def test_too_many_rows_of_another_width_are_told_beside_one_in_another_encoding(
+    write: Write,
+) -> None:
+    content = numbers_csv(20).encode() + b"\xe9,1\n1\n2\n"
+    with pytest.raises(DataError, match="line 23: expected 2 fields, found 1; 2 lines") as caught:
+        read_source(make_source(write(content), {"x": "bytes"}, max_bad_rows=1))
+    assert "More than 1 rows are bad" in caught.value.hint
+
+
+def test_what_only_warns_is_counted_once(write: Write, tmp_path: Path) -> None:
+    rows = "".join(f"{2**24 + 1 + 2 * n},{n}\n" for n in range(200))
+    source = make_source(write(f"x,y\n{rows}oops,1\n,b\n"), max_bad_rows=2)
+    tally = write_splits(source, tmp_path / "out", processes=1).tally
+    assert list(tally.odd_values.values()) == [200]
 
 
 def test_labels_and_splits_that_cannot_be(write: Write, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_lists_of_names(run_init: Init, tmp_path: Path) -> None:
         (["yes|y", "no|n"], "binary"),
         (["a|b", "a"], "binary"),
         (["animal|cat", "animal|dog", "plant|tree"], "multiclass"),  # A hierarchy.
+        (["x|1", "x|2", "y|1", "y|2"], "multiclass"),  # As many parts as cells, each in its place.
         (["a", "b", "c"], "multiclass"),
         (["1;5", "2;5", "1", "2"], "multilabel"),
         (["a|b", "b|c", "c|a"], "multilabel"),
@@ -81,6 +82,22 @@ def test_a_range_is_mentioned_and_never_guessed(run_init: Init, tmp_path: Path) 
     config = run_init(table({"x": signal, "y": value.round(2)}), "y")
     assert config.data.label.task == "regression"
     assert "set `task: quantile`" in (tmp_path / "pipeline.yaml").read_text()
+
+
+def test_lists_of_too_many_names_are_told(tmp_path: Path) -> None:
+    """As texts they would be classes such as `n0|n1`, which ingest refuses."""
+    path = tmp_path / "rows.parquet"
+    lists = [[f"n{i % 60}", f"n{(i + 1) % 60}"] for i in range(300)]
+    parquet.write_table(pa.table({"x": list(range(300)), "y": lists}), path)
+    error = error_of("--data", str(path), "--label", "y", "-o", str(tmp_path / "p.yaml"))
+    assert "'y' has several values in a row, of more than 50 names" in str(error)
+    assert "task: multilabel" in error.hint
+
+
+def test_only_blanks_of_ascii_are_dropped() -> None:
+    """As ingest and the transform graph drop them."""
+    column = pa.array(["a|\u00a0b", "a | c", "c"] * 10, pa.large_string())
+    assert profile_label("y", column).classes == ["a", "c", "\u00a0b"]
 
 
 def test_a_label_of_ragged_texts_is_told(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def _asked(
     """The `run.beam` to look at, `run.root`, and the bytes of the data, if either is known."""
     from tfx_pipeline.config.beam import BeamConfig
     from tfx_pipeline.config.load import load_config
-    from tfx_pipeline.runners.beam.choice import data_size
+    from tfx_pipeline.ingest.sizes import data_size
 
     section, root = BeamConfig(), ""
     files = [data] if data is not None else []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.errors import DataError
-from tfx_pipeline.ingest.files import unreadable
+from tfx_pipeline.ingest.files import named_once, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,10 +21,10 @@ def column_names(path: Path) -> list[str]:
     """The names of the columns.
 
     Raises:
-        DataError: The file is unreadable or is no Arrow IPC.
+        DataError: The file is unreadable or is no Arrow IPC, or has a name twice.
     """
     with _opened(path) as reader:
-        return list(reader.schema.names)
+        return named_once(reader.schema.names, path)
 
 
 def batches(path: Path, columns: Container[str] | None) -> Iterator[pa.RecordBatch]:

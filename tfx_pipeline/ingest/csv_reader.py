@@ -94,7 +94,7 @@ def _fast_batches(
     # Positions as names: the real ones may hold anything, and pyarrow would read the header anew.
     positions = {name: str(index) for index, name in enumerate(names)}
     last = str(len(names) - 1)
-    lenient = data.max_bad_rows > 0 and csv_scan.is_utf8(data.encoding)
+    lenient = _is_lenient(data)
     included = [positions[name] for name in kept]
     last_batch = None
     try:
@@ -168,20 +168,36 @@ def _slow_batches(
     import pyarrow as pa
 
     wanted = [names.index(name) for name in kept]
+    lenient = _is_lenient(data)
     try:
-        rows = (record for _, record in csv_scan.records(path, data))
+        errors = "surrogateescape" if lenient else "strict"
+        rows = (record for _, record in csv_scan.records(path, data, errors))
         if not data.column_names:
             next(rows, None)
         while block := list(itertools.islice(rows, _SLOW_ROWS)):
             if any(len(record) != len(names) and not ragged.take(path) for record in block):
                 raise csv_scan.explain(path, data, "ragged rows")
             block = [record for record in block if len(record) == len(names)]
-            arrays = [pa.array([record[i] for record in block], pa.string()) for i in wanted]
+            arrays = [_texts([record[i] for record in block], lenient) for i in wanted]
             yield pa.RecordBatch.from_arrays(arrays, kept)
     except UnicodeDecodeError as error:
         raise csv_scan.explain(path, data, str(error)) from error
     if fault := csv_scan.unclosed_quote(path, data):
         raise fault
+
+
+def _is_lenient(data: DataConfig) -> bool:
+    """Whether bytes that are no UTF-8 make bad rows, and not a bad file."""
+    return data.max_bad_rows > 0 and csv_scan.is_utf8(data.encoding)
+
+
+def _texts(values: list[str], lenient: bool) -> pa.Array:
+    """A column of `string`; `lenient`: of `binary`, with the bytes that were no UTF-8."""
+    import pyarrow as pa
+
+    if not lenient:
+        return pa.array(values, pa.string())
+    return pa.array([value.encode(errors="surrogateescape") for value in values], pa.binary())
 
 
 def _has_rows(path: Path, data: DataConfig) -> bool:

@@ -18,6 +18,7 @@ from typing import IO
 
 from tfx_pipeline.config.data import DataConfig
 from tfx_pipeline.errors import DataError
+from tfx_pipeline.ingest.faults import too_many
 from tfx_pipeline.ingest.files import readable
 
 csv.field_size_limit(2**31 - 1)  # Python's default refuses fields over 128 KiB; pyarrow does not.
@@ -124,15 +125,17 @@ def line_of_row(path: Path, row: int, data: DataConfig) -> int:
 
 
 def explain(path: Path, data: DataConfig, reason: str) -> DataError:
-    """The `DataError` for a file that pyarrow could not parse.
+    """The `DataError` for a file that cannot be parsed, or has more bad rows than it may.
 
     Args:
         path: The file.
         data: How it is read.
         reason: What pyarrow said; used when this reader finds nothing wrong.
     """
+    # Bytes that are no UTF-8 are bad rows like others, where rows may be bad.
+    is_told = data.max_bad_rows > 0 and is_utf8(data.encoding)
     return (
-        _bad_encoding(path, data)
+        (None if is_told else _bad_encoding(path, data))
         or _ragged(path, data)
         or unclosed_quote(path, data)
         or _too_long(path, reason)
@@ -148,7 +151,7 @@ def unclosed_quote(path: Path, data: DataConfig) -> DataError | None:
     """The error for a quote that is never closed and so swallows the lines after it."""
     encoding = "utf-8-sig" if is_utf8(data.encoding) else data.encoding
     start = 1
-    with readable(path), open_text(path, encoding) as stream:
+    with readable(path), open_text(path, encoding, "backslashreplace") as stream:
         reader = csv.reader(
             stream, delimiter=data.delimiter, skipinitialspace=data.strip_spaces, strict=True
         )
@@ -180,7 +183,7 @@ def _too_long(path: Path, reason: str) -> DataError | None:
 
 def _ragged(path: Path, data: DataConfig) -> DataError | None:
     expected, first, count = len(data.column_names) or None, None, 0
-    for line, record in records(path, data):
+    for line, record in records(path, data, "backslashreplace"):
         expected = expected or len(record)
         if len(record) != expected:
             first = first or (line, len(record))
@@ -194,7 +197,10 @@ def _ragged(path: Path, data: DataConfig) -> DataError | None:
     return DataError(
         f"expected {expected} fields, found {found}{others}",
         where=f"{path}, line {line}",
-        hint=f"Quote fields that contain {data.delimiter!r}, or set `data.delimiter`.",
+        hint=too_many(
+            f"Quote fields that contain {data.delimiter!r}, or set `data.delimiter`.",
+            data.max_bad_rows,
+        ),
     )
 
 

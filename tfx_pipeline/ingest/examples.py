@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serving.tensors import varint
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -89,17 +91,17 @@ def _payload(lists: pa.Array) -> tuple[str, pa.Array]:
 def _entry_head(name: bytes, kind: str, size: int) -> bytes:
     """What stands before a payload of `size` bytes: the tags and lengths of a map's entry (the
     name, the Feature), of the Feature's list, and of packed numbers."""
-    packed = _ONE + _varint(size) if size and kind != "bytes" else b""
+    packed = _ONE + varint(size) if size and kind != "bytes" else b""
     whole = len(packed) + size
-    feature = _KINDS[kind] + _varint(whole)
-    key = _ONE + _varint(len(name)) + name
-    value = _TWO + _varint(len(feature) + whole) + feature
-    return _ONE + _varint(len(key) + len(value) + whole) + key + value + packed
+    feature = _KINDS[kind] + varint(whole)
+    key = _ONE + varint(len(name)) + name
+    value = _TWO + varint(len(feature) + whole) + feature
+    return _ONE + varint(len(key) + len(value) + whole) + key + value + packed
 
 
 def _tagged(size: int) -> bytes:
     """What stands before the bytes of field 1."""
-    return _ONE + _varint(size)
+    return _ONE + varint(size)
 
 
 def _heads(sizes: np.ndarray, head: Callable[[int], bytes]) -> tuple[pa.Array, np.ndarray]:
@@ -153,12 +155,3 @@ def _varints(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return ends, columns[0]
     table = np.stack(columns, axis=1)
     return ends, table[np.arange(len(columns)) < sizes[:, None]]
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)

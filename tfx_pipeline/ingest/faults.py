@@ -74,6 +74,11 @@ def bad_values(
     return [BadValues(int(rows[0]), shown(text), problem, hint, len(rows), rows, only_warns)]
 
 
+def too_many(hint: str, limit: int) -> str:
+    """The hint of an error that would be none, were there no more than `limit` bad rows."""
+    return f"{hint}\nMore than {limit:,} rows are bad (`data.max_bad_rows`)." if limit else hint
+
+
 def shown(text: str) -> str:
     """A value as an error shows it, cut to a length that leaves room for the error."""
     return text if len(text) <= 60 else text[:57] + "..."

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import logging
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,20 @@ def find_files(source: Source) -> list[InputFile]:
             hint="Name files of one format in `data.path`.",
         )
     return list(files.values())
+
+
+def named_once(names: Sequence[str], path: Path) -> list[str]:
+    """The names of a file's columns.
+
+    Raises:
+        DataError: One is there twice, so that it does not say which is meant.
+    """
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise DataError(
+                f"the file has the column {name!r} twice", where=str(path), hint="Rename one."
+            )
+    return list(names)
 
 
 def format_of(path: Path, stated: str = "auto") -> Format:

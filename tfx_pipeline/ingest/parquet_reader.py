@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.errors import DataError
-from tfx_pipeline.ingest.files import unreadable
+from tfx_pipeline.ingest.files import named_once, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,9 +21,9 @@ def column_names(path: Path) -> list[str]:
     """The names of the top-level columns.
 
     Raises:
-        DataError: The file is unreadable or is no Parquet.
+        DataError: The file is unreadable or is no Parquet, or has a name twice.
     """
-    return list(_open(path).schema_arrow.names)
+    return named_once(_open(path).schema_arrow.names, path)
 
 
 def batches(path: Path, columns: Container[str] | None) -> Iterator[pa.RecordBatch]:

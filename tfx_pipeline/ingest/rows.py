@@ -114,7 +114,8 @@ def check_chunk(
         rows, more, labels = _type_chunk(some, source, bounds)
         # Positions are of the chunk's rows, not of those that are left of them.
         more = [(column, bad.at(kept)) for column, bad in more]
-        found += more
+        # What only warns is told of the rows that are left, and so once.
+        found = [(column, bad) for column, bad in found if not bad.only_warns] + more
         left = _without_bad(more, kept)
         if not limit or len(left) == len(kept) or chunk.rows.num_rows - len(left) > limit:
             break

@@ -12,7 +12,7 @@ from tfx_pipeline.errors import DataError
 from tfx_pipeline.ingest import csv_scan
 from tfx_pipeline.ingest.checks import Faults, LabelCount
 from tfx_pipeline.ingest.csv_reader import Ragged
-from tfx_pipeline.ingest.faults import BadValues
+from tfx_pipeline.ingest.faults import BadValues, too_many
 from tfx_pipeline.ingest.files import InputFile
 from tfx_pipeline.ingest.rejected import Rejected
 from tfx_pipeline.ingest.source import Source
@@ -104,16 +104,14 @@ class Tally:
         if not self.may_be_kept:
             try:
                 self._faults.raise_any(files)
-                self._raise_ragged()
             except DataError as error:
                 if not limit:
                     raise
-                hint = f"{error.hint}\nMore than {limit:,} rows are bad (`data.max_bad_rows`)."
+                hint = too_many(error.hint, limit)
                 raise DataError(error.headline, where=error.where, hint=hint) from None
-
-    def _raise_ragged(self) -> None:
-        path: Path = next(iter(self.ragged.rows))
-        raise csv_scan.explain(path, self.source.data, "ragged rows")
+            # No value is at fault, so rows of another width are.
+            path: Path = next(iter(self.ragged.rows))
+            raise csv_scan.explain(path, self.source.data, "ragged rows")
 
 
 def _merge(labels: LabelCount, more: LabelCount) -> None:

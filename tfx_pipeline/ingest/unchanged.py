@@ -37,9 +37,10 @@ def unchanged(files: Sequence[InputFile], source: Source, fingerprint: str = "")
         error = caught
     changed = [path for path, state in _states(files).items() if before.get(path) != state]
     of_images = files[0].format == "images" or source.path_columns
-    if not changed and fingerprint.startswith(_DIGEST) and not of_images:
+    if fingerprint.startswith(_DIGEST) and not of_images:
+        # A file that was only touched is the same, here as for the cache.
         is_same = f"{_DIGEST}{content_digest(files)}" == fingerprint
-        changed = [] if is_same else [files[0].path]
+        changed = [] if is_same else changed or [files[0].path]
     if changed:
         others = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise DataError(

@@ -13,7 +13,6 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -22,6 +21,7 @@ from tfx_pipeline.errors import Transient
 from tfx_pipeline.ingest.encode import EncodedRows, encode_chunk
 from tfx_pipeline.ingest.files import InputFile
 from tfx_pipeline.ingest.readers import Chunk
+from tfx_pipeline.ingest.sizes import file_size
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.splits import TimeBounds
 from tfx_pipeline.ingest.worker import receive, send
@@ -30,7 +30,6 @@ PROCESSES_VARIABLE = "ASSAY_INGEST_PROCESSES"
 # Starting a worker takes as long as encoding some 20 MB of CSV.
 PARALLEL_BYTES = 48 << 20
 _MOST = 8  # Reading is done by one process, which more would have to wait for.
-_UNPACKED = {".gz": 5, ".bz2": 6, ".zst": 5, ".parquet": 4, ".pq": 4}
 _SHUFFLE_SEED = 0
 Task = tuple[Chunk, np.ndarray]
 
@@ -43,8 +42,16 @@ def processes_for(files: Sequence[InputFile]) -> int:
     stated = os.environ.get(PROCESSES_VARIABLE, "")
     if stated.isdecimal() and int(stated):
         return int(stated)
-    size = sum(_bytes(file.path) for file in files)
-    return min(_MOST, len(os.sched_getaffinity(0))) if size >= PARALLEL_BYTES else 1
+    # A folder of images counts as nothing: its files are read anyway.
+    size = sum(file_size(file.path) for file in files if file.format != "images")
+    return min(_MOST, cores()) if size >= PARALLEL_BYTES else 1
+
+
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Not on macOS.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def ordered(chunks: Iterator[Chunk]) -> Iterator[Task]:
@@ -85,7 +92,18 @@ class Workers:
     """Processes that encode. Leaving the context ends them, whatever they are doing."""
 
     def __init__(self, count: int, source: Source, bounds: TimeBounds | None) -> None:
-        self._workers = [_Worker() for _ in range(count)]
+        self._workers: list[_Worker] = []
+        try:
+            while len(self._workers) < count:
+                self._workers.append(_Worker())
+        except OSError as error:
+            for worker in self._workers:
+                worker.process.kill()
+                worker.close()
+            raise Transient(
+                f"no process that encodes rows can be started: {error.strerror}",
+                hint=f"Set {PROCESSES_VARIABLE}=1 to do without such processes.",
+            ) from error
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -196,11 +214,3 @@ def _serialized(chunk: Chunk) -> memoryview:
     with pa.ipc.new_stream(sink, chunk.rows.schema) as writer:
         writer.write_batch(chunk.rows)
     return memoryview(sink.getvalue())
-
-
-def _bytes(path: Path) -> int:
-    """About how many bytes a file has, unpacked; a folder of images counts as none."""
-    try:
-        return path.stat().st_size * _UNPACKED.get(path.suffix.lower(), 1)
-    except OSError:  # The reader says what is wrong with it.
-        return 0

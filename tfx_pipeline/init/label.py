@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import string
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,8 +71,13 @@ class LabelProfile:
         return np.unique(self.targets[:, 0], return_inverse=True)[1]
 
 
-def profile_label(name: str, column: pa.Array) -> LabelProfile:
+def profile_label(name: str, column: pa.Array, *, of_lists: bool = False) -> LabelProfile:
     """Profiles the label's column: text [N].
+
+    Args:
+        name: The column's.
+        column: Its texts.
+        of_lists: Whether some row had several values, which the text joins with `|`.
 
     Raises:
         DataError: It is missing in some rows, never varies, or has too many values to be classes.
@@ -105,6 +112,13 @@ def profile_label(name: str, column: pa.Array) -> LabelProfile:
             f"the label {name!r} has {len(counts)} different texts, too many to be classes",
             hint=f"Choose another column, or group its values into at most {_MAX_CLASSES}.",
         )
+    if of_lists:
+        raise DataError(
+            f"the label {name!r} has several values in a row, of more than {_MAX_LABELS} names or "
+            "of more names than different rows",
+            hint="If each is a class of its own, write `task: multilabel` and the `classes` into a "
+            "pipeline.yaml that `assay init` made for another label.",
+        )
     if len(counts) == 2:
         classes, why = _binary_classes(counts)
         return LabelProfile(name, "binary", classes, why, dict(counts), _one_hot(column, classes))
@@ -121,7 +135,8 @@ def _multilabel(name: str, column: pa.Array) -> LabelProfile | None:
     """The label as one of several classes a cell, where its texts are made of few parts that come
     together in different ways; None where they are not.
 
-    Parts of a hierarchy ("animal|cat") are more than its cells; those of a multilabel are not.
+    Parts of a hierarchy ("animal|cat") are more than its cells, or each has its place in all cells;
+    those of a multilabel are not, and have not.
     """
     cells = Counter(column.to_pylist())
     texts = [text for text in cells if text is not None]
@@ -135,6 +150,8 @@ def _multilabel(name: str, column: pa.Array) -> LabelProfile | None:
         joined = sum(cells[text] for text, of in parts.items() if len(of) > 1)
         if joined < 2 or not 2 <= len(rows) <= min(_MAX_LABELS, len(texts)):
             continue
+        if _is_hierarchy(list(parts.values())):
+            continue
         classes = sorted(rows, key=lambda text: (number(text) or 0.0, text))
         empty = f"; {column.null_count} rows have none" if column.null_count else ""
         why = f"{joined} cells hold several of {len(classes)} names, between {separator!r}{empty}"
@@ -147,8 +164,16 @@ def _multilabel(name: str, column: pa.Array) -> LabelProfile | None:
     return None
 
 
+def _is_hierarchy(cells: Sequence[Sequence[str]]) -> bool:
+    """Whether all cells have as many parts, and no part is in one place here and another there."""
+    places = {place_and_part for of in cells for place_and_part in enumerate(of)}
+    return len({len(of) for of in cells}) == 1 and len(places) == len({part for _, part in places})
+
+
 def _parts(text: str, separator: str) -> list[str]:
-    return [part for part in map(str.strip, text.split(separator)) if part]
+    """As ingest and the transform graph cut a cell: only ASCII's blanks are dropped."""
+    stripped = (part.strip(string.whitespace) for part in text.split(separator))
+    return [part for part in stripped if part]
 
 
 def gives_away(column: pa.Array, label: LabelProfile) -> str:

@@ -130,7 +130,7 @@ def profile(
     }
     markers = find_markers(columns, label)
     columns = {name: _without(column, markers) for name, column in columns.items()}
-    found_label = profile_label(label, columns[label])
+    found_label = profile_label(label, columns[label], of_lists=table.lists)
     profiles, leaks = _columns(table, columns, found_label)
     split = _split(table, found_label)
     sizes = np.bincount(splits.cut(table.hashes, split), minlength=3)

@@ -25,12 +25,14 @@ class Table:
         columns: large_string [N] by name, null where the field is empty. Several values of the
             label in a row are joined with `|`.
         unusable: Columns that are no scalars, with what they are.
+        lists: Whether a row of the label has several values.
         hashes: float64 [N], what the default hash split cuts.
         sampled: Whether there are more rows than were read.
     """
 
     columns: dict[str, pa.Array]
     unusable: dict[str, str]
+    lists: bool
     hashes: np.ndarray
     sampled: bool
 
@@ -50,14 +52,17 @@ def read_table(files: Sequence[InputFile], data: DataConfig, max_rows: int) -> T
     names = column_names(files[0], source)
     parts: dict[str, list[pa.Array]] = {}
     unusable: dict[str, str] = {}
-    hashes, rows, sampled = [], 0, False
+    hashes, rows, sampled, lists = [], 0, False, False
     for chunk in chunks(files, source):
         if rows >= max_rows:
             sampled = True
             break
         for name in names or chunk.rows.schema.names:
             is_label = name == data.label.column
-            text, problem = _text(chunk.rows, name, rows > 0 and name not in parts, is_label)
+            text, problem, several = _text(
+                chunk.rows, name, rows > 0 and name not in parts, is_label
+            )
+            lists |= several
             if problem:
                 unusable[name] = problem
             elif name not in unusable:
@@ -67,28 +72,32 @@ def read_table(files: Sequence[InputFile], data: DataConfig, max_rows: int) -> T
     columns = {
         name: pa.concat_arrays(arrays) for name, arrays in parts.items() if name not in unusable
     }
-    return Table(columns, unusable, np.concatenate(hashes), sampled)
+    return Table(columns, unusable, lists, np.concatenate(hashes), sampled)
 
 
-def _text(rows: pa.RecordBatch, name: str, is_late: bool, is_label: bool) -> tuple[pa.Array, str]:
+def _text(
+    rows: pa.RecordBatch, name: str, is_late: bool, is_label: bool
+) -> tuple[pa.Array, str, bool]:
+    """A column's texts, or why there are none; and whether several of a row were joined."""
     if name not in rows.schema.names or is_late:
-        return None, "not in every part of the data"
+        return None, "not in every part of the data", False
     lists, faults = typed_lists(rows.column(name), "bytes", [])
     if faults:
-        return None, faults[0].problem
+        return None, faults[0].problem, False
     lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
     if lengths.max(initial=0) > 1 and not is_label:
-        return None, "several values in a row"
+        return None, "several values in a row", False
     try:
         values = lists.flatten().cast(pa.large_string())
     except pa.ArrowInvalid:
-        return None, "bytes, not text"
+        return None, "bytes, not text", False
     if lengths.max(initial=0) > 1:
         cells = pa.LargeListArray.from_arrays(lists.offsets, values).to_pylist()
-        return pa.array(["|".join(cell) or None for cell in cells], pa.large_string()), ""
+        joined = ["|".join(cell) or None for cell in cells]
+        return pa.array(joined, pa.large_string()), "", True
     positions = np.where(lengths == 1, np.cumsum(lengths) - 1, -1)
     indices = pa.array(positions, pa.int64(), mask=positions < 0)
-    return values.take(indices), ""
+    return values.take(indices), "", False
 
 
 def nearest_label(label: str, found: Sequence[str]) -> DataError:

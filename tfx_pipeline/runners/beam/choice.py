@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from tfx_pipeline.config.beam import BeamConfig
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.doctor.machine import memory_free
 from tfx_pipeline.errors import ConfigError
+from tfx_pipeline.ingest.sizes import data_size
 
 # Peak memory of FnApiRunner for each byte of CSV, and what the process needs before it reads any.
 # benchmarks/beam_runners.py measured 1.5 at 136 MB; twice that, for rows that compress less well.
@@ -18,8 +17,6 @@ LOCAL_MEMORY_PER_BYTE = 3.0
 LOCAL_MEMORY_BASE = 1.5e9
 # Below this share of the free memory FnApiRunner is taken without a word of warning.
 _COMFORTABLE = 0.7
-# What a byte of a file becomes as CSV, roughly: taxi rows shrink to a fifth in each of these.
-_UNPACKED = dict.fromkeys((".gz", ".bz2", ".zst", ".parquet", ".pq"), 5)
 
 
 @dataclass(frozen=True)
@@ -105,23 +102,6 @@ def by_size(beam: BeamConfig, data_bytes: int, memory: int) -> Choice | None:
 def local_memory(data_bytes: int) -> float:
     """Peak memory of a run on FnApiRunner, in bytes, for data of a size as CSV."""
     return LOCAL_MEMORY_BASE + LOCAL_MEMORY_PER_BYTE * data_bytes
-
-
-def data_size(path: Path) -> int:
-    """Bytes, as CSV, of a file, of every file in a folder, or of the files that a pattern names."""
-    if path.is_dir():
-        return _total(path.rglob("*"))
-    if path.is_file():
-        return _total([path])
-    return _total(map(Path, glob.glob(str(path), recursive=True)))
-
-
-def _total(files: Iterable[Path]) -> int:
-    return sum(
-        file.stat().st_size * _UNPACKED.get(file.suffix.lower(), 1)
-        for file in files
-        if file.is_file()
-    )
 
 
 def shown(size: float) -> str:
