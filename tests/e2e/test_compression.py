@@ -6,8 +6,7 @@ import copy
 import json
 import os
 import signal
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -262,6 +261,11 @@ def processes(tmp_path_factory: pytest.TempPathFactory, repo: Path) -> Iterator[
         yield found
 
 
+def files_of(root: Path, node: str) -> set[Path]:
+    """What a node has written in any run."""
+    return {path for path in root.glob(f"artifacts/{node}/**/*") if path.is_file()}
+
+
 @pytest.mark.timeout(600)
 def test_killed_while_it_compresses_and_measures_it_goes_on_and_leaves_no_server(
     processes: Template, first: tuple[Project, Result], record: RunRecord
@@ -272,10 +276,16 @@ def test_killed_while_it_compresses_and_measures_it_goes_on_and_leaves_no_server
     other = {"compress.candidates": [{"method": "int8"}], "serve.push_dir": "pushed_after_kills"}
     with project.changed(other):
         words = ["run", str(project.folder)]
-        for node, seconds in (("Compressor", 1.0), ("ServingGate", 2.5)):
+        written = files_of(root, "Compressor")
+        at_work: dict[str, Callable[[int], bool]] = {
+            # It has begun to write; the candidate comes after the float model.
+            "Compressor": lambda _: files_of(root, "Compressor") > written,
+            "ServingGate": lambda pid: bool(psutil.Process(pid).children(recursive=True)),
+        }
+        for node, sign in at_work.items():
             started = processes.start(*words)
             wait_for(lambda node=node: len(project.runs) > runs and has_begun(root, node))
-            time.sleep(seconds)
+            wait_for(lambda sign=sign, pid=started.pid: sign(pid))
             children = psutil.Process(started.pid).children(recursive=True)
             assert started.kill() == -signal.SIGKILL, started.terminal
             assert project.latest.nodes[node].state == "running"
