@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import yaml
+from memory import resident
 
 REPO = Path(__file__).parents[1]
 NODES = ("StatisticsGen", "Transform")
@@ -123,21 +123,6 @@ def measure(folder: Path, runner: str, given: argparse.Namespace) -> dict[str, A
     nodes = json.loads(record.read_text())["nodes"]
     times = {node: nodes[node]["seconds"] for node in NODES}
     return {"runner": runner, "seconds": seconds, "peak_bytes": peak, **times}
-
-
-def resident(pid: int) -> int:
-    """Resident bytes of a process and all that it started."""
-    total = 0
-    try:
-        parent = psutil.Process(pid)
-        for process in (parent, *parent.children(recursive=True)):
-            try:
-                total += process.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-    except psutil.NoSuchProcess:
-        return 0
-    return total
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from memory import resident
 
 REPO = Path(__file__).parents[2]
 # Name, which ExampleGen, processes that encode (0: as it chooses), cores.
@@ -103,13 +105,13 @@ def child(given: dict[str, Any]) -> None:
     execute = (_ours if given["which"] == "ours" else _stock)(given, examples)
     if given["cores"]:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given["cores"]])
-    before = _resident()
+    before = resident(os.getpid())
     peak = [before]
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.05):
-            peak.append(_resident())
+            peak.append(resident(os.getpid()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -166,17 +168,6 @@ def _stock(given: dict[str, Any], examples: Any) -> Callable[[], None]:
     arguments = ["--runner=FnApiRunner", "--sdk_container_image=local"]
     context = BaseBeamExecutor.Context(beam_pipeline_args=arguments, tmp_dir=given["out"])
     return lambda: Executor(context).Do({}, {"examples": [examples]}, properties)
-
-
-def _resident() -> int:
-    process = psutil.Process()
-    total = 0
-    for one in (process, *process.children(recursive=True)):
-        try:
-            total += one.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
 
 
 def show(results: list[Result]) -> str:

@@ -21,7 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from memory import resident
 
 Properties = dict[str, Any]
 Run = Callable[[], None]
@@ -249,12 +251,12 @@ class _Side:
 def _measured() -> Iterator[dict[str, float]]:
     """Seconds of a block, on the clock and of the processor, and the peak of memory so far."""
     measured: dict[str, float] = {}
-    peak = [_resident()]
+    peak = [resident(os.getpid())]
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.1):
-            peak[0] = max(peak[0], _resident())
+            peak[0] = max(peak[0], resident(os.getpid()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -272,17 +274,6 @@ def _measured() -> Iterator[dict[str, float]]:
 def _busy() -> float:
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
-
-
-def _resident() -> float:
-    total = 0.0
-    us = psutil.Process()
-    for process in (us, *us.children(recursive=True)):
-        try:
-            total += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
 
 
 if __name__ == "__main__":

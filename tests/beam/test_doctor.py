@@ -114,7 +114,7 @@ def test_staging_must_be_readable_by_workers_elsewhere(tmp_path: Path) -> None:
     ("data", "memory", "said"),
     [
         (10_000_000, 16_000_000_000, "local is enough"),
-        (5_000_000_000, 16_000_000_000, "`[local]`"),
+        (25_000_000_000, 16_000_000_000, "`[local]`"),
         (500_000_000_000, 16_000_000_000, "a cluster: flink, spark, or dataflow"),
     ],
 )

@@ -30,7 +30,7 @@ MakeProject = Callable[[dict[str, Any]], Project]
 def enduring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
     """A session cluster of two task managers, whose jobs start again as often as they have to.
 
-    Beam's job server passes `restarts` on for streaming jobs alone: for ours the cluster's word
+    Beam's job server has an option for that, of streaming jobs alone: for ours the cluster's word
     counts, and each of the dozens of tasks that were on a lost worker is a restart.
     """
     folder = tmp_path_factory.mktemp("enduring")
@@ -88,7 +88,7 @@ def test_a_session_cluster_loses_a_worker_and_the_run_recovers(
     make: MakeProject, local: Project, enduring: FlinkCluster
 ) -> None:
     flink = enduring
-    project = make({"runner": "flink", "master": flink.master, "parallelism": 2, "restarts": 1000})
+    project = make({"runner": "flink", "master": flink.master, "parallelism": 2})
     with killing(flink) as seen:
         project.run("--to", "Evaluator")
     assert seen["killed"], flink.logs()
@@ -102,7 +102,7 @@ def test_a_session_cluster_loses_a_worker_and_the_run_recovers(
 def test_without_workers_the_run_fails_with_a_reason_and_resume_completes_it(
     make: MakeProject, local: Project, flink: FlinkCluster
 ) -> None:
-    project = make({"runner": "flink", "master": flink.master, "parallelism": 2, "restarts": 0})
+    project = make({"runner": "flink", "master": flink.master, "parallelism": 2})
     with killing(flink) as seen:
         result = project.assay("run", "--to", "StatisticsGen")
     assert seen["killed"], flink.logs()

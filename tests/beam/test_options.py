@@ -26,7 +26,6 @@ def parsed(**beam: Any) -> dict[str, Any]:
     # Beam warns of a flag that it does not know, and drops it.
     flags = [arg.split("=")[0].removeprefix("--") for arg in beam_args(config(**beam))]
     # The job server's own, which Beam asks it for when a job is submitted.
-    flags = [f for f in flags if f not in ("number_of_execution_retries", "execution_retry_delay")]
     flags = [f if f != "beam_plugin" else "beam_plugins" for f in flags]
     unknown = [flag for flag in flags if flag not in found]
     assert unknown == []

@@ -94,7 +94,7 @@ class BeamConfig(Section):
 
     runner: Runner = Field(
         "local",
-        description="`local`: FnApiRunner, in this process. `flink`, `spark`: through Beam's job "
+        description="`local`: in this process, rows streamed. `flink`, `spark`: through Beam's job "
         "server. `dataflow`: Google Cloud. `auto`: `local` while the data fit into memory, else "
         "the engine that `master` or `dataflow` names, and it says which; where they name none, "
         "`local` with a warning, or an error if the data surely do not fit.",
@@ -117,13 +117,6 @@ class BeamConfig(Section):
         ge=256,
         description="Inside the job server: its heap, in MB. Spark cluster: each executor's "
         "memory. A Flink cluster's memory is set on the cluster.",
-    )
-    restarts: int = Field(
-        10,
-        ge=0,
-        le=1000,
-        description="Flink cluster: how often parts of a job start again, in all, after an error "
-        "or a lost worker. Each task that ran on a lost worker counts: dozens, in a large job.",
     )
     environment: EnvironmentConfig = Field(
         EnvironmentConfig(), description="Where the Python code runs."
@@ -174,7 +167,7 @@ class BeamConfig(Section):
             )
         portable = engine in ("flink", "spark")
         _only(portable, self, "master", "environment", "job_server", "memory_mb", "parallelism")
-        _only(engine == "flink", self, "version", "restarts")
+        _only(engine == "flink", self, "version")
         _only(engine == "dataflow", self, "dataflow", "sdk_image")
         _only(engine not in ("local", None), self, "setup_file")
         if engine == "dataflow":

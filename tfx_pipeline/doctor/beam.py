@@ -241,7 +241,7 @@ def suggestion(data_bytes: int, memory_free: int) -> Finding:
     """
     needed = local_memory(data_bytes)
     seen = f"{data_bytes / _GB:.2g} GB of data, {memory_free / _GB:.1f} GB of memory free"
-    asks = f"FnApiRunner would take about {needed / _GB:.2g} GB"
+    asks = f"local would take about {needed / _GB:.2g} GB"
     if needed < 0.7 * memory_free:
         return Finding("runner", "ok", f"{seen}: local is enough and fastest; {asks}")
     if needed < 10 * memory_free:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import google_crc32c
 import numpy as np
 
-# Level 1 writes several times faster than the default 6, for files about a fifth larger; without
-# compression they would be eight times as large, and TFX's readers take nothing but gzip.
+# Level 1 writes several times faster than the default 6; TFX's readers take nothing but gzip.
 LEVEL = 1
 _BLOCK = 2048  # Records that are framed at once, so that they are still in the processor's cache.
 # No name, no time: the same rows are the same bytes. 255: on no known system.

@@ -14,13 +14,13 @@ import numpy as np
 from trainer.measures.sums import BUCKETS, EPSILON, EXAMPLE_COUNT, Array, buckets, won_pairs
 
 _HEAD = 6
-# A summary of 30 classes is half a megabyte a class; of a thousand it must not be a gigabyte.
+# A slice has a summary for each model: of up to 128 classes it is a megabyte, of a thousand eight.
 _FEWEST_BUCKETS = 512
-_NUMBERS = 2**18
+_NUMBERS = 2**16
 
 
 def bucket_count(classes: int) -> int:
-    """Buckets of each class's histogram: as many as for a binary label up to 32 classes."""
+    """Buckets of each class's histogram: as many as for a binary label up to 8 classes."""
     return max(_FEWEST_BUCKETS, min(BUCKETS, _NUMBERS // max(1, classes)))
 
 

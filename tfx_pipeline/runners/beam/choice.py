@@ -11,11 +11,13 @@ from tfx_pipeline.doctor.machine import memory_free
 from tfx_pipeline.errors import ConfigError
 from tfx_pipeline.ingest.sizes import data_size
 
-# Peak memory of FnApiRunner for each byte of CSV, and what the process needs before it reads any.
-# benchmarks/beam_runners.py measured 1.5 at 136 MB; twice that, for rows that compress less well.
-LOCAL_MEMORY_PER_BYTE = 3.0
-LOCAL_MEMORY_BASE = 1.5e9
-# Below this share of the free memory FnApiRunner is taken without a word of warning.
+# Peak memory of a run with the local runner: what imports, ingest's processes and full buffers
+# take, and for each byte of CSV what benchmarks/data_path.py measured from 38 to 388 MB of it.
+_MEMORY_BASE = 2.0e9
+_MEMORY_PER_BYTE = 0.35
+# Of other data than that benchmark's.
+_CAUTION = 2.0
+# Below this share of the free memory the local runner is taken without a word of warning.
 _COMFORTABLE = 0.7
 
 
@@ -57,8 +59,8 @@ def choose(config: PipelineConfig) -> Choice:
     chosen = by_size(beam, data_bytes, memory_free(Path("/sys/fs/cgroup")))
     if chosen is None:
         raise ConfigError(
-            f"{shown(data_bytes)} of data are more than this machine's free memory, and auto knows "
-            "of no other engine",
+            f"{shown(data_bytes)} of data may take {shown(local_memory(data_bytes))}, far more "
+            "than this machine's free memory, and auto knows of no other engine",
             where=config.place("run.beam.runner"),
             hint='Set run.beam.master: "[local]" for Flink on this machine, which spills to disk, '
             "or a cluster's address (BeamRunner.md). `runner: local` tries all the same.",
@@ -75,9 +77,9 @@ def by_size(beam: BeamConfig, data_bytes: int, memory: int) -> Choice | None:
         memory: Free memory, in bytes.
 
     Returns:
-        FnApiRunner while the data fit, else the engine that the section names. Where it names none,
-        FnApiRunner with a warning, or None if the rows alone are more than the memory: it keeps
-        them there.
+        The local runner while the data fit, else the engine that the section names. Where it names
+        none, the local runner with a warning, or None if without any caution the estimate is more
+        than the memory.
     """
     needed = local_memory(data_bytes)
     here = beam.model_copy(update={"runner": "local"})
@@ -89,7 +91,7 @@ def by_size(beam: BeamConfig, data_bytes: int, memory: int) -> Choice | None:
         where = beam.dataflow.region if beam.engine == "dataflow" else beam.master
         there = beam.model_copy(update={"runner": beam.engine})
         return Choice(there, f"Beam runs on {beam.engine} ({where}): {why}")
-    if data_bytes > memory:
+    if _MEMORY_PER_BYTE * data_bytes > memory:
         return None
     return Choice(
         here,
@@ -100,8 +102,8 @@ def by_size(beam: BeamConfig, data_bytes: int, memory: int) -> Choice | None:
 
 
 def local_memory(data_bytes: int) -> float:
-    """Peak memory of a run on FnApiRunner, in bytes, for data of a size as CSV."""
-    return LOCAL_MEMORY_BASE + LOCAL_MEMORY_PER_BYTE * data_bytes
+    """Peak memory of a run with the local runner, in bytes, for data of a size as CSV: cautious."""
+    return _MEMORY_BASE + _CAUTION * _MEMORY_PER_BYTE * data_bytes
 
 
 def shown(size: float) -> str:

@@ -65,10 +65,6 @@ def _flink(beam: BeamConfig) -> Iterator[str]:
         yield f"--parallelism={beam.parallelism}"
     if beam.memory_mb and beam.embedded:
         yield f"--job_server_jvm_properties=-Xmx{beam.memory_mb}m"
-    if not beam.embedded:
-        # Flink's own default for a batch job is none: one lost worker ends it.
-        yield f"--number_of_execution_retries={beam.restarts}"
-        yield "--execution_retry_delay=1000"
     yield from _job_server(beam, "flink")
     yield from _environment(beam)
 
