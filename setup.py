@@ -33,6 +33,7 @@ PIPELINE = [
     "jinja2>=3.1,<4",
     "filelock>=3.12",
     "flatbuffers>=24",
+    "google-crc32c>=1.5",
     "matplotlib>=3.8,<4",
     "scikit-learn>=1.5,<2",  # data sets of the templates
     "setuptools<81",  # tensorflow-hub, which TFX needs, imports pkg_resources.
