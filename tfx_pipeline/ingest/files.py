@@ -124,11 +124,16 @@ def content_digest(files: Sequence[InputFile]) -> str:
         paths = image_folder.images(file.path) if file.format == "images" else [file.path]
         for path in paths:
             name = str(path.relative_to(file.path.parent))
-            digest.update(f"{_file_digest(path)} {file.split or ''} {name}\n".encode())
+            digest.update(f"{file_digest(path)} {file.split or ''} {name}\n".encode())
     return digest.hexdigest()
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

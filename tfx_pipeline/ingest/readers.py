@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.errors import DataError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_NOTHING = "nothing"  # A column of nulls fits any other.
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -42,11 +45,47 @@ class Chunk:
     rows: pa.RecordBatch
 
 
+@dataclass
+class Seen:
+    """What is known of the files before, which those that follow must fit.
+
+    Attributes:
+        rows: How many they have.
+        columns: Of each file, unless it is a CSV: what its columns hold, by their names.
+        first: What each column that is needed holds, and the first file in which it does.
+    """
+
+    rows: int = 0
+    columns: dict[Path, dict[str, str]] = field(default_factory=dict)
+    first: dict[str, tuple[str, InputFile]] = field(default_factory=dict)
+
+    def add(self, file: InputFile, held: dict[str, str], needed: Container[str]) -> None:
+        """Takes what columns of a file hold.
+
+        Raises:
+            DataError: Numbers in one file and text in another are no one column, whatever casts
+                could do.
+        """
+        if file.format != "csv":
+            self.columns.setdefault(file.path, {}).update(held)
+        for name, kind in held.items():
+            if name not in needed or kind == _NOTHING:
+                continue
+            before, where = self.first.setdefault(name, (kind, file))
+            if before != kind:
+                raise DataError(
+                    f"the column {name!r} holds {kind} here, but {before} in {where.path}",
+                    where=str(file.path),
+                    hint="Write it with one type in all files.",
+                )
+
+
 def chunks(
     files: Sequence[InputFile],
     source: Source,
     columns: Sequence[str] | None = None,
     ragged: Ragged | None = None,
+    seen: Seen | None = None,
 ) -> Iterator[Chunk]:
     """Reads files one after the other.
 
@@ -57,6 +96,7 @@ def chunks(
             (all columns where the split hashes the whole row).
         ragged: Takes the rows of a CSV that have another width than its header, which
             `data.max_bad_rows` allows.
+        seen: What is known of other files of the data; takes what is found in these.
 
     Raises:
         DataError: A file is missing, unreadable or malformed, lacks a column, or has another type
@@ -66,9 +106,7 @@ def chunks(
     wanted = None if columns is None and source.hashes_whole_row else frozenset(needed)
     ragged = ragged or Ragged(source.data.max_bad_rows)
     typed = frozenset(needed)
-    seen_types: dict[str, tuple[str, InputFile]] = {}
-    seen_features: set[str] = set()
-    total = 0
+    seen = seen or Seen()
     for number, file in enumerate(files):
         found = column_names(file, source)
         if found is not None:
@@ -77,15 +115,14 @@ def chunks(
                 _log_unused(found, source)
         row = 0
         for batch in _read(file, source, wanted, ragged):
-            _require_same_types(batch, file, typed, seen_types)
-            seen_features.update(batch.schema.names)
+            seen.add(file, {f.name: _type_family(f.type) for f in batch.schema}, typed)
             if batch.num_rows:
                 yield Chunk(file, row, batch)
             row += batch.num_rows
         if not row:
             _log.warning("%s has no rows", file.path)
-        total += row
-    if not total:
+        seen.rows += row
+    if not seen.rows:
         what = "a header but no rows" if files[0].format == "csv" else "no rows"
         raise DataError(
             f"the data has {what}",
@@ -93,7 +130,8 @@ def chunks(
             hint="Check how the file was made, or name another in `data.path`.",
         )
     if files[0].format == "tfrecord":
-        require_columns(files[0], sorted(seen_features), needed, None)
+        features = {name for held in seen.columns.values() for name in held}
+        require_columns(files[0], sorted(features), needed, None)
 
 
 def column_names(file: InputFile, source: Source) -> list[str] | None:
@@ -158,26 +196,6 @@ def _log_unused(found: Sequence[str], source: Source) -> None:
         _log.info("columns that the config does not use are left out: %s", listed)
 
 
-def _require_same_types(
-    batch: pa.RecordBatch,
-    file: InputFile,
-    needed: Container[str],
-    seen: dict[str, tuple[str, InputFile]],
-) -> None:
-    """Numbers in one file and text in another are no one column, whatever casts could do."""
-    for field in batch.schema:
-        family = _type_family(field.type)
-        if field.name not in needed or family == "null":
-            continue
-        before, where = seen.setdefault(field.name, (family, file))
-        if before != family:
-            raise DataError(
-                f"the column {field.name!r} holds {family} here, but {before} in {where.path}",
-                where=str(file.path),
-                hint="Write it with one type in all files.",
-            )
-
-
 def _type_family(data_type: pa.DataType) -> str:
     import pyarrow as pa
 
@@ -186,7 +204,7 @@ def _type_family(data_type: pa.DataType) -> str:
     if pa.types.is_list(data_type) or pa.types.is_large_list(data_type):
         return _type_family(data_type.value_type)
     if pa.types.is_null(data_type):
-        return "null"
+        return _NOTHING
     if pa.types.is_boolean(data_type):
         return "booleans"
     if pa.types.is_temporal(data_type):

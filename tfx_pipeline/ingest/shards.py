@@ -21,8 +21,16 @@ class ShardWriter:
     are, in `finish`; so the folder should have its own final name only after that.
     """
 
-    def __init__(self, folder: Path, shard_rows: int = SHARD_ROWS) -> None:
+    def __init__(self, folder: Path, prefix: str = "", shard_rows: int = SHARD_ROWS) -> None:
+        """Prepares a writer.
+
+        Args:
+            folder: Where.
+            prefix: What names begin with, where others write into the folder too.
+            shard_rows: When a shard is full.
+        """
         self._folder = folder
+        self._prefix = prefix
         self._shard_rows = shard_rows
         self._rows = 0
         self._shards: list[Path] = []
@@ -49,20 +57,36 @@ class ShardWriter:
         self._rows += piece.rows
         self._rows_of_shard += piece.rows
 
-    def finish(self) -> int:
-        """Closes the files, gives them their names, and returns the number of records.
+    @property
+    def rows(self) -> int:
+        """Records so far."""
+        return self._rows
+
+    def close(self) -> None:
+        """Writes what a file ends with; the names are given in `finish`.
 
         Raises:
             StorageError: As in `write`.
         """
         try:
             self._close()
-            for number, path in enumerate(self._shards):
-                name = f"data_tfrecord-{number:05d}-of-{len(self._shards):05d}.gz"
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def finish(self) -> list[Path]:
+        """Closes the files, gives them their names, and returns these.
+
+        Raises:
+            StorageError: As in `write`.
+        """
+        try:
+            self._close()
+            names = shard_names(len(self._shards), self._prefix)
+            for path, name in zip(self._shards, names, strict=True):
                 path.rename(path.with_name(name))
         except OSError as error:
             raise self._failed(error) from error
-        return self._rows
+        return [self._folder / name for name in names]
 
     def abandon(self) -> None:
         """Closes the files after another error, which is the one to be told."""
@@ -74,7 +98,7 @@ class ShardWriter:
     def _next_shard(self) -> None:
         self._close()
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{len(self._shards):05d}.part"
+        path = self._folder / f"{self._prefix}{len(self._shards):05d}.part"
         self._stream = path.open("wb")
         self._shards.append(path)
         self._rows_of_shard = self._size = self._crc = 0
@@ -92,3 +116,9 @@ class ShardWriter:
             where=str(self._folder),
             hint="Check the disk, then go on with `assay run --resume`.",
         )
+
+
+def shard_names(count: int, prefix: str = "") -> list[str]:
+    """Names of the files of a split, or of a span's share of it."""
+    prefix = prefix or "data_tfrecord"
+    return [f"{prefix}-{number:05d}-of-{count:05d}.gz" for number in range(count)]

@@ -81,7 +81,12 @@ class Tally:
                 self._faults.add(chunk.file, chunk.first_row, column, one_place)
         room = self.source.data.max_bad_rows + 1 - len(self.rejected)
         self.rejected += chunk.rejected[:room]
-        _merge(self._labels, chunk.labels)
+        merge_labels(self._labels, chunk.labels)
+
+    def add_known(self, labels: LabelCount, odd_values: Counter[tuple[str, str]]) -> None:
+        """Takes what an earlier run found in rows of which none was bad."""
+        merge_labels(self._labels, labels)
+        self.odd_values.update(odd_values)
 
     def check(self, files: Sequence[InputFile]) -> None:
         """Checks all rows together, once all chunks are in.
@@ -114,7 +119,8 @@ class Tally:
             raise csv_scan.explain(path, self.source.data, "ragged rows")
 
 
-def _merge(labels: LabelCount, more: LabelCount) -> None:
+def merge_labels(labels: LabelCount, more: LabelCount) -> None:
+    """Adds counts of other rows to `labels`."""
     label = labels.label
     only_varies = label.is_number and label.above is None
     for split, counts in enumerate(more.counts):

@@ -58,10 +58,13 @@ def ordered(chunks: Iterator[Chunk]) -> Iterator[Task]:
     """Each chunk with the order in which its rows are written.
 
     Files are often sorted (by label, by time) and a trainer's shuffle buffer is small: stock
-    ExampleGen shuffles too. The seed keeps two runs alike.
+    ExampleGen shuffles too. The seed keeps two runs alike, and starts anew with each file, whatever
+    is read before it.
     """
     random = np.random.default_rng(_SHUFFLE_SEED)
     for chunk in chunks:
+        if not chunk.first_row:
+            random = np.random.default_rng(_SHUFFLE_SEED)
         yield chunk, random.permutation(chunk.rows.num_rows)
 
 

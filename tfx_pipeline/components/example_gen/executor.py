@@ -19,10 +19,11 @@ from tfx.utils import proto_utils
 from tfx_pipeline.errors import storage_errors
 from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, split_record
 from tfx_pipeline.ingest.files import SPLITS
+from tfx_pipeline.ingest.known import SPANS_FILE, earlier_artifacts
 from tfx_pipeline.ingest.rejected import REJECTED_FILE, write_rejected
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.tally import Tally
-from tfx_pipeline.ingest.write import write_splits
+from tfx_pipeline.ingest.write import Written, write_splits
 
 REJECTED_PROPERTY = "rows_rejected"
 NOTE_PROPERTY = "note"
@@ -54,7 +55,12 @@ class Executor(base_executor.BaseExecutor):
             _remove_earlier_try(Path(examples.uri))
             staging.mkdir(parents=True)
         try:
-            written = write_splits(source, staging, fingerprint=_fingerprint(exec_properties))
+            written = write_splits(
+                source,
+                staging,
+                fingerprint=_fingerprint(exec_properties),
+                earlier=earlier_artifacts(examples.uri) if self._may_reuse() else (),
+            )
             rows, tally = written.rows, written.tally
             names = [name for name in SPLITS if rows[name]]
             examples.split_names = artifact_utils.encode_split_names(names)
@@ -63,6 +69,7 @@ class Executor(base_executor.BaseExecutor):
                     final = artifact_utils.get_split_uri([examples], name)
                     (staging / name).rename(final)
                 rejected = write_rejected(Path(examples.uri), tally.rejected, tally.ragged, source)
+                written.records.write(Path(examples.uri))
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
@@ -73,10 +80,17 @@ class Executor(base_executor.BaseExecutor):
         examples.set_string_custom_property(SPLIT_BY_PROPERTY, record)
         if source.data.max_bad_rows:
             examples.set_int_custom_property(REJECTED_PROPERTY, tally.bad_rows)
-        if note := _note(tally, rejected):
+        odd = _odd(tally, rejected)
+        if odd:
+            _log.warning("%s", odd)
+        if note := "; ".join(filter(None, [_known(written), odd])):
             examples.set_string_custom_property(NOTE_PROPERTY, note)
-            _log.warning("%s", note)
         _log.info("wrote %s", ", ".join(f"{rows[name]} rows of {name}" for name in names))
+
+    def _may_reuse(self) -> bool:
+        """Whether the node's cache is on."""
+        node = self._context.pipeline_node if self._context else None
+        return node is None or node.execution_options.caching_options.enable_cache
 
 
 def source_from(exec_properties: dict[str, Any]) -> Source:
@@ -92,8 +106,14 @@ def _fingerprint(exec_properties: dict[str, Any]) -> str:
     return str(exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME) or "")
 
 
-def _note(tally: Tally, rejected: Path | None) -> str:
-    """What the terminal is to say of the rows, if anything."""
+def _known(written: Written) -> str:
+    if not written.known_files:
+        return ""
+    return f"{written.known_files:,} of {written.files:,} files are read already"
+
+
+def _odd(tally: Tally, rejected: Path | None) -> str:
+    """What was odd with the rows, if anything."""
     said = []
     if rejected is not None:
         rows = f"{tally.bad_rows:,} row{'s' if tally.bad_rows > 1 else ''}"
@@ -109,4 +129,5 @@ def _remove_earlier_try(folder: Path) -> None:
     for path in [*folder.glob("Split-*"), folder / ".writing"]:
         if path.is_dir():
             shutil.rmtree(path)
-    (folder / REJECTED_FILE).unlink(missing_ok=True)
+    for name in (REJECTED_FILE, SPANS_FILE):
+        (folder / name).unlink(missing_ok=True)
