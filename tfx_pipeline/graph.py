@@ -17,7 +17,6 @@ from tfx.components.distribution_validator.component import DistributionValidato
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
-from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.dsl.components.base import base_node
 from tfx.proto import infra_validator_pb2, trainer_pb2, transform_pb2
@@ -32,6 +31,7 @@ from tfx_pipeline.components.example_gen.component import make_example_gen
 from tfx_pipeline.components.pusher.component import Pusher
 from tfx_pipeline.components.pusher.probe import Probe
 from tfx_pipeline.components.serving_gate.component import ServingGate
+from tfx_pipeline.components.statistics_gen.component import StatisticsGen
 from tfx_pipeline.components.transform.component import Transform
 from tfx_pipeline.config.pipeline import PipelineConfig
 from tfx_pipeline.config.serving_gate import InfraValidatorConfig

@@ -256,3 +256,24 @@ def test_rows_are_read_again_and_not_kept(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.INFO, logger="tfx_pipeline"):
         results(RUNNERS[1], _centred, tmp_path)
     assert "2 passes over the rows" in caplog.text
+
+
+def test_rows_that_nobody_needs_are_not_read(tmp_path: Path) -> None:
+    """As TFX's Transform has them, decoded, where an analyzer cache stands for the rows."""
+    import tensorflow as tf
+    from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
+
+    rows = tmp_path / "rows.gz"
+    rows.write_bytes(b"no TFRecords")  # Reading them would raise.
+    with beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS[1]}"])) as pipeline:
+        pipeline | beam.io.ReadFromTFRecord(str(rows))
+        pipeline | "decoded" >> TFExampleRecord(str(rows)).BeamSource(batch_size=10)
+        made = pipeline | beam.Create([b"1"])
+        made | beam.io.WriteToTFRecord(str(tmp_path / "out"))
+    assert [path.name for path in tmp_path.glob("out*")] == ["out-00000-of-00001"]
+
+    with (
+        pytest.raises(tf.errors.DataLossError),
+        beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS[1]}"])) as pipeline,
+    ):
+        pipeline | beam.io.ReadFromTFRecord(str(rows)) | beam.Map(len)

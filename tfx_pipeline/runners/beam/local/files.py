@@ -28,21 +28,25 @@ _GZIP_LEVEL = 1
 
 def read_chunks(source: Any) -> Iterator[list[Any]]:
     """The elements of a Beam source, up to `CHUNK_ROWS` at once, in an order that stays."""
-    if isinstance(source, tfrecordio._TFRecordSource) and type(source._coder) is coders.BytesCoder:
-        files = _files(source._pattern.get(), source._compression_type)
-        if files is not None:
-            for path, compression in files:
-                yield from _tfrecords(path, compression)
-            return
+    files = tfrecord_files(source)
+    if files is not None:
+        for path, compression in files:
+            yield from read_tfrecords(path, compression)
+        return
     elements = iter(source.read(source.get_range_tracker(None, None)))
     while chunk := list(itertools.islice(elements, CHUNK_ROWS)):
         yield chunk
 
 
-def _files(pattern: str, given: str) -> list[tuple[str, str]] | None:
-    """The files of a pattern, sorted, with their compressions; None when they are not all
-    TensorFlow's to read."""
-    [match] = filesystems.FileSystems.match([pattern])
+def tfrecord_files(source: Any) -> list[tuple[str, str]] | None:
+    """The files of a source, sorted, with their compressions; None when they are not all TFRecords
+    for TensorFlow to read."""
+    if not isinstance(source, tfrecordio._TFRecordSource):
+        return None
+    if type(source._coder) is not coders.BytesCoder:
+        return None
+    given = source._compression_type
+    [match] = filesystems.FileSystems.match([source._pattern.get()])
     paths = sorted(found.path for found in match.metadata_list)
     files = [(path, _compression(path, given)) for path in paths]
     if any("://" in path or compression is None for path, compression in files):
@@ -57,8 +61,8 @@ def _compression(path: str, given: str) -> str | None:
     return COMPRESSIONS.get(given)
 
 
-def _tfrecords(path: str, compression: str) -> Iterator[list[bytes]]:
-    """The records, in chunks of up to `CHUNK_ROWS` and, as the first are, of about 16 MB."""
+def read_tfrecords(path: str, compression: str) -> Iterator[list[bytes]]:
+    """A file's records, in chunks of up to `CHUNK_ROWS` and, as the first are, of about 16 MB."""
     records = tf.data.TFRecordDataset(path, compression, buffer_size=2**20)
     first = [record.numpy() for record in records.take(_FIRST_ROWS)]
     if not first:

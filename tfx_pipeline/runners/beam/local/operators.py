@@ -27,7 +27,10 @@ class Operator:
         self.receivers = receivers
 
     def start(self) -> None:
-        """Before the first element."""
+        """Before the first bundle."""
+
+    def begin(self) -> None:
+        """Before the first element of a bundle: a file's, or all there are."""
 
     def process(self, element: Any) -> None:
         """One element (a Beam `WindowedValue`); it is handed on as it is."""
@@ -38,8 +41,11 @@ class Operator:
         for value in values:
             self.process(_windowed(value))
 
+    def end(self) -> None:
+        """After the last element of a bundle."""
+
     def finish(self) -> None:
-        """After the last element."""
+        """After the last bundle."""
 
     def abandon(self) -> None:
         """After an error anywhere."""
@@ -101,10 +107,13 @@ class Read(Operator):
 
     def run(self) -> None:
         """Reads it from its start to its end."""
-        receiver = self.receivers[None]
         for chunk in read_chunks(self.step.transform.source):
-            for target in receiver.targets:
-                target.process_values(chunk)
+            self.push(chunk)
+
+    def push(self, chunk: list[Any]) -> None:
+        """Hands on what was read."""
+        for target in self.receivers[None].targets:
+            target.process_values(chunk)
 
 
 class Do(Operator):
@@ -131,10 +140,14 @@ class Do(Operator):
     def start(self) -> None:
         self._is_set_up = True
         self._runner.setup()
+
+    def begin(self) -> None:
         self._runner.start()
 
-    def finish(self) -> None:
+    def end(self) -> None:
         self._runner.finish()
+
+    def finish(self) -> None:
         self._is_set_up = False
         self._runner.teardown()
 
@@ -176,7 +189,7 @@ class Batch(Operator):
             if len(self._batch) >= self._rows or self._bytes >= _BATCH_BYTES:
                 self._flush()
 
-    def finish(self) -> None:
+    def end(self) -> None:
         if self._batch:
             self._flush()
 
@@ -252,6 +265,7 @@ class Combine(_ByKey):
         self._fn = copy.copy(fn)
         self._is_set_up = False
         self._found: dict[Any, Any] = {}
+        self._merged: dict[Any, Any] = {}
 
     def start(self) -> None:
         self._is_set_up = True
@@ -264,8 +278,22 @@ class Combine(_ByKey):
         known = found[place] if place in found else self._fn.create_accumulator()
         found[place] = self._fn.add_input(known, value)
 
+    def take(self) -> list[tuple[Any, Any]]:
+        """The keys of a bundle with their accumulators, compact; they are no longer here."""
+        found, self._found = self._found, {}
+        return [(self._keys[place], self._fn.compact(value)) for place, value in found.items()]
+
+    def merge(self, pairs: list[tuple[Any, Any]]) -> None:
+        """Takes in what `take` gave."""
+        merged = self._merged
+        for key, accumulator in pairs:
+            place = self.place(key)
+            if place in merged:
+                accumulator = self._fn.merge_accumulators([merged[place], accumulator])
+            merged[place] = accumulator
+
     def finish(self) -> None:
-        for place, accumulator in self._found.items():
+        for place, accumulator in (self._merged or self._found).items():
             done = self._fn.extract_output(self._fn.compact(accumulator))
             self.emit((self._keys[place], done))
         self._is_set_up = False

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from tfx_pipeline.runners.beam.local import operators as ops
-from tfx_pipeline.runners.beam.local.plan import BARRIERS, Step
+from tfx_pipeline.runners.beam.local.accumulators import Store
+from tfx_pipeline.runners.beam.local.by_file import parts_of
+from tfx_pipeline.runners.beam.local.plan import BARRIERS, Step, without_idle
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +30,14 @@ _PLAIN = {
 }
 
 
-def run(steps: list[Step]) -> int:
-    """Runs a plan; how many passes over the rows it took."""
+def run(steps: list[Step], store: Store | None = None) -> int:
+    """Runs a plan; how many passes over the rows it took.
+
+    Args:
+        steps: Of the plan, in order.
+        store: Accumulators of files that need not be read again.
+    """
+    steps = without_idle(steps)
     flowing = _flowing(steps)
     steps = _with_keeps(steps, flowing)
     over_rows = [step for step in steps if flowing & {*step.outputs.values(), *step.inputs}]
@@ -42,7 +50,7 @@ def run(steps: list[Step]) -> int:
             _run_kept(ready, kept)
             waiting.remove(ready)
         else:
-            waiting = _run_pass(steps, waiting, kept)
+            waiting = _run_pass(steps, waiting, kept, store)
             passes += 1
         _forget(kept, waiting, over_rows if waiting else [])
     return passes
@@ -82,16 +90,23 @@ def _run_kept(step: Step, kept: dict[Any, list[Any]]) -> None:
     operator = _operator(step, receivers, kept)
     try:
         operator.start()
+        operator.begin()
         for pcoll in step.inputs:
             for element in kept[pcoll]:
                 operator.process(element)
+        operator.end()
         operator.finish()
     except BaseException:
         operator.abandon()
         raise
 
 
-def _run_pass(steps: list[Step], waiting: list[Step], kept: dict[Any, list[Any]]) -> list[Step]:
+def _run_pass(
+    steps: list[Step],
+    waiting: list[Step],
+    kept: dict[Any, list[Any]],
+    store: Store | None,
+) -> list[Step]:
     """One pass over the rows; what is waiting still."""
     able = _able(steps, kept)
     new = [step for step in waiting if step in able]
@@ -101,12 +116,21 @@ def _run_pass(steps: list[Step], waiting: list[Step], kept: dict[Any, list[Any]]
     taking_part = _with_sources(steps, new, able, kept)
     running, made = _connect(taking_part, kept)
     log.info("reading rows for %d steps", len(running))
+    parts = parts_of(running) if store else {}
+    by_file = {operator for part in parts.values() for operator in part.operators}
     try:
         for operator in running:
             operator.start()
+            if operator not in by_file:
+                operator.begin()
         for operator in running:
             # Behind all that it reads from: when its turn comes, its last element has come.
-            _feed(operator, kept)
+            if store and operator in parts:
+                parts[operator].run(store)
+            else:
+                _feed(operator, kept)
+            if operator not in by_file:
+                operator.end()
             operator.finish()
     except BaseException:
         for operator in running:

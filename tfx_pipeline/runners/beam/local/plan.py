@@ -14,7 +14,7 @@ from apache_beam.io import iobase, tfrecordio
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.pipeline import AppliedPTransform, Pipeline
 from apache_beam.transforms import core, util
-from tfx_bsl.tfxio import telemetry
+from tfx_bsl.tfxio import telemetry, tf_example_record
 
 Kind = Literal[
     "impulse", "read", "do", "same", "flatten", "batch", "write", "group", "combine", "keep"
@@ -30,6 +30,9 @@ COMPRESSIONS = {
     CompressionTypes.GZIP: "GZIP",
     CompressionTypes.UNCOMPRESSED: "",
 }
+# They do nothing but hand on, or decode, what they get.
+_IDLE = ("read", "same", "flatten", "batch")
+_DECODERS = (tf_example_record._DecodeBatchExamplesDoFn,)
 _VIEWS = (pvalue.AsSingleton, pvalue.AsIter, pvalue.AsList, pvalue.AsDict)
 
 
@@ -69,6 +72,20 @@ def make_plan(pipeline: Pipeline) -> list[Step]:
         if missing:
             raise Unsupported(f"{step.label} reads {missing}, which no known step makes")
     return steps
+
+
+def without_idle(steps: list[Step]) -> list[Step]:
+    """A plan's steps but for reads, and what only hands on their rows, that lead to no other."""
+    wanted: set[Any] = set()
+    busy = []
+    for step in reversed(steps):
+        idle = step.kind in _IDLE or (
+            step.kind == "do" and isinstance(step.transform.dofn, _DECODERS)
+        )
+        if not idle or not wanted.isdisjoint(step.outputs.values()):
+            busy.append(step)
+            wanted |= step.reads
+    return busy[::-1]
 
 
 def _add(applied: AppliedPTransform, steps: list[Step]) -> None:

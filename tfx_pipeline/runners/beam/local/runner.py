@@ -18,6 +18,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from tfx_pipeline.runners.beam.local import passes
+from tfx_pipeline.runners.beam.local.accumulators import Store
 from tfx_pipeline.runners.beam.local.plan import Unsupported, make_plan
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,12 @@ class LocalRunner(FnApiRunner):  # type: ignore[misc]
         except Unsupported as unknown:
             log.warning("Beam's own runner takes this job, for it has %s", unknown)
             return super().run_pipeline(pipeline, options)
+        store = Store.of(options)
         started = time.monotonic()
-        count = passes.run(steps)
+        count = passes.run(steps, store)
         took = time.monotonic() - started
         log.info("%d steps, %d passes over the rows: %.1f s", len(steps), count, took)
-        return Done()
+        return Done(store)
 
 
 def _remember_views(options: Any) -> None:
@@ -62,10 +64,16 @@ def _remember_views(options: Any) -> None:
 
 
 class Done(PipelineResult):  # type: ignore[misc]
-    """A job that has ended well; it counted nothing."""
+    """A job that has ended well; it counted nothing but files.
 
-    def __init__(self) -> None:
+    Attributes:
+        files: How many the job asked its store of accumulators for.
+        known: How many of them were there.
+    """
+
+    def __init__(self, store: Store | None = None) -> None:
         super().__init__(PipelineState.DONE)
+        self.files, self.known = (store.files, store.known) if store else (0, 0)
 
     def wait_until_finish(self, duration: Any = None) -> str:
         return str(self._state)

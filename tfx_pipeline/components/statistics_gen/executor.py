@@ -1,0 +1,103 @@
+"""TFX's StatisticsGen executor; on `LocalRunner`, it goes on from what earlier runs computed.
+
+Beside the statistics lies `accumulators/`: what TFDV's combiners took in of each shard, one file
+each, named by the shard's bytes and the combiners (`runners.beam.local.accumulators`). A later
+run finds them in the folders of earlier ones. No lineage is asked: this is a cache of a pure
+function. Other runners compute all anew, as does `run.cache: false`.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from tensorflow_data_validation.statistics.stats_options import StatsOptions
+from tfx import types
+from tfx.components.statistics_gen import executor as stock
+from tfx.types import artifact_utils, standard_component_specs
+
+from tfx_pipeline.runners.beam.local.accumulators import AccumulatorOptions
+from tfx_pipeline.runners.beam.local.runner import LocalRunner
+
+FOLDER = "accumulators"
+NOTE_PROPERTY = "note"  # As ExampleGen's: the terminal shows it.
+# Each run has in its folder what it took from earlier ones; more are looked at for configs that
+# take turns.
+_EARLIER_RUNS = 20
+_log = logging.getLogger(__name__)
+
+
+class Executor(stock.Executor):  # type: ignore[misc]
+    """Drop-in for TFX's executor: same inputs, outputs and exec properties."""
+
+    _folder: Path | None = None
+    _pipeline: Any = None
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Computes the statistics, and says how many shards were known."""
+        statistics = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.STATISTICS_KEY]
+        )
+        self._folder = own_folder(statistics.uri) if is_pure(exec_properties) else None
+        super().Do(input_dict, output_dict, exec_properties)
+        result = self._pipeline.result
+        if getattr(result, "files", 0):
+            said = f"{result.known} of {result.files} files were known from an earlier run"
+            _log.info("statistics: %s", said)
+            if result.known:
+                statistics.set_string_custom_property(NOTE_PROPERTY, said)
+
+    def _make_beam_pipeline(self) -> Any:
+        self._pipeline = super()._make_beam_pipeline()
+        if self._folder is not None and isinstance(self._pipeline.runner, LocalRunner):
+            options = self._pipeline.options.view_as(AccumulatorOptions)
+            options.accumulators = str(self._folder)
+            # Its own folder, too: a run that was killed here may have left some.
+            earlier = [self._folder, *earlier_folders(self._folder)] if self._may_reuse() else []
+            options.earlier_accumulators = [str(folder) for folder in earlier]
+        return self._pipeline
+
+    def _may_reuse(self) -> bool:
+        node = getattr(self._context, "pipeline_node", None)
+        return node is None or node.execution_options.caching_options.enable_cache
+
+
+def is_pure(exec_properties: dict[str, Any]) -> bool:
+    """Whether statistics follow from the shards and the options alone: not from random samples of
+    rows, nor from files that the options name."""
+    if exec_properties.get(standard_component_specs.SAMPLE_RATE_BY_SPLIT_KEY) not in (
+        None,
+        "null",
+        "{}",
+    ):
+        return False
+    given = exec_properties.get(standard_component_specs.STATS_OPTIONS_JSON_KEY)
+    if not given:
+        return True
+    options = StatsOptions.from_json(given)
+    sampled = options.sample_rate is not None or (
+        options.enable_semantic_domain_stats
+        and options.semantic_domain_stats_sample_rate is not None
+    )
+    return not sampled and not options.vocab_paths
+
+
+def own_folder(uri: str) -> Path | None:
+    """Where an artifact keeps accumulators; None where it is not on a disk of this machine."""
+    return None if "://" in uri else Path(uri) / FOLDER
+
+
+def earlier_folders(folder: Path) -> list[Path]:
+    """The accumulators of this node's earlier runs, the newest first. The outputs of a node are in
+    one folder, under the numbers of their executions."""
+    own = folder.parent
+    siblings = [path for path in own.parent.glob("[0-9]*") if path.name.isdigit() and path != own]
+    newest = sorted(siblings, key=lambda path: int(path.name), reverse=True)
+    found = (path / FOLDER for path in newest)
+    return [path for path in found if path.is_dir()][:_EARLIER_RUNS]
