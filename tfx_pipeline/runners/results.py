@@ -44,6 +44,10 @@ def read(record: RunRecord, node_id: str) -> None:
                 "sha256:"
             )
             record.nodes[node_id].note = str(artifact.properties.get("note", ""))
+    elif node_id == "StatisticsGen" and record.nodes[node_id].state == "complete":
+        artifact = _first(record, node_id, "statistics")
+        if artifact is not None:
+            record.nodes[node_id].note = str(artifact.properties.get("note", ""))
     elif node_id == "Pusher":
         artifact = _first(record, node_id, "pushed_model")
         if artifact is None:

@@ -48,10 +48,10 @@ class Executor(stock.Executor):  # type: ignore[misc]
         super().Do(input_dict, output_dict, exec_properties)
         result = self._pipeline.result
         if getattr(result, "files", 0):
-            said = f"{result.known} of {result.files} files were known from an earlier run"
-            _log.info("statistics: %s", said)
+            known = f"{result.known:,} of {result.files:,} files"
+            _log.info("statistics: %s were known from an earlier run", known)
             if result.known:
-                statistics.set_string_custom_property(NOTE_PROPERTY, said)
+                statistics.set_string_custom_property(NOTE_PROPERTY, f"{known} known")
 
     def _make_beam_pipeline(self) -> Any:
         self._pipeline = super()._make_beam_pipeline()
