@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tfx_pipeline.runners.beam.local import operators as ops
-from tfx_pipeline.runners.beam.local.accumulators import Found, Store, digest_of, key_of
+from tfx_pipeline.runners.beam.local.accumulators import Store, digest_of, key_of
 from tfx_pipeline.runners.beam.local.files import read_tfrecords, tfrecord_files
 from tfx_pipeline.runners.beam.local.plan import BARRIERS
 
@@ -35,20 +38,23 @@ class Part:
         """
         for path, compression in self.files:
             key = key_of(path, compression, self.steps)
-            found = store.find(key)
+            with _no_collection():
+                found = store.find(key)
             if found is None:
-                found = store.keep(key, self._read(path, compression))
-            for combine, pairs in zip(self.combines, found, strict=True):
-                combine.merge(pairs)
+                self._read(path, compression)
+                with _no_collection():
+                    found = store.keep(key, [combine.take() for combine in self.combines])
+            with _no_collection():
+                for combine, taken in zip(self.combines, found, strict=True):
+                    combine.merge(taken)
 
-    def _read(self, path: str, compression: str) -> Found:
+    def _read(self, path: str, compression: str) -> None:
         for operator in self.operators:
             operator.begin()
         for chunk in read_tfrecords(path, compression):
             self.read.push(chunk)
         for operator in self.operators:
             operator.end()
-        return [combine.take() for combine in self.combines]
 
 
 def parts_of(running: list[ops.Operator]) -> dict[ops.Operator, Part]:
@@ -81,3 +87,16 @@ def _part(read: ops.Read, running: list[ops.Operator]) -> Part | None:
     combines = [operator for operator in inside if isinstance(operator, ops.Combine)]
     digest = digest_of([read.step, *(operator.step for operator in inside)]) if combines else None
     return None if digest is None else Part(read, files, inside, combines, digest)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection: a column of different texts makes a tuple of each, all of which stay,
+    and looking through them again and again takes as long as reading the rows."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -16,7 +16,10 @@ from tfx_pipeline.runners.beam.local.plan import Step
 
 # A batch ends at this many bytes of records, however few they are.
 _BATCH_BYTES = 64 * 2**20
-_windowed = window.GlobalWindows.windowed_value
+# What stands for a key, the key, and its accumulator.
+Found = tuple[Any, Any, Any]
+# A window that is made anew for each value parses its timestamp each time.
+_windowed = window.GlobalWindows.windowed_value(None).with_value
 
 
 class Operator:
@@ -278,19 +281,22 @@ class Combine(_ByKey):
         known = found[place] if place in found else self._fn.create_accumulator()
         found[place] = self._fn.add_input(known, value)
 
-    def take(self) -> list[tuple[Any, Any]]:
-        """The keys of a bundle with their accumulators, compact; they are no longer here."""
+    def take(self) -> list[Found]:
+        """The places of a bundle's keys, the keys, and their accumulators, compact; they are no
+        longer here."""
         found, self._found = self._found, {}
-        return [(self._keys[place], self._fn.compact(value)) for place, value in found.items()]
+        return [
+            (place, self._keys[place], self._fn.compact(value)) for place, value in found.items()
+        ]
 
-    def merge(self, pairs: list[tuple[Any, Any]]) -> None:
-        """Takes in what `take` gave."""
+    def merge(self, found: list[Found]) -> None:
+        """Takes in what `take` gave, here or in another job of the same steps."""
         merged = self._merged
-        for key, accumulator in pairs:
-            place = self.place(key)
+        for place, key, accumulator in found:
             if place in merged:
                 accumulator = self._fn.merge_accumulators([merged[place], accumulator])
             merged[place] = accumulator
+            self._keys.setdefault(place, key)
 
     def finish(self) -> None:
         for place, accumulator in (self._merged or self._found).items():
