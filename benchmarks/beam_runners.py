@@ -80,14 +80,14 @@ def main() -> int:
     return 0
 
 
-def generate(path: Path, rows: int) -> int:
+def generate(path: Path, rows: int, seed: int = 0) -> int:
     """Writes the rows; the size of the file in bytes."""
     import tfx
 
     trips = Path(tfx.__path__[0]) / "examples/chicago_taxi_pipeline/data/simple/data.csv"
     source = pd.read_csv(trips)
     noisy = [c for c in ("fare", "tips", "trip_miles", "trip_seconds") if c in source]
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     with path.open("w") as file:
         for start in range(0, rows, len(source)):
             part = source.head(rows - start).copy()

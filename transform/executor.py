@@ -20,6 +20,8 @@ from typing import Any
 from tfx.components.transform import executor as tfx_executor
 from tfx.types import standard_component_specs
 
+from transform.spans import by_span, copy_files
+
 _log = logging.getLogger(__name__)
 
 # A batch of decoded pictures or series holds this many bytes at most; other rows are small.
@@ -91,6 +93,17 @@ def batches_of(rows: int) -> Iterator[None]:
         def _GetDesiredBatchSize(self, *given: Any, **named: Any) -> int:
             # Sequence examples that are decoded as raw records need batches of one.
             return super()._GetDesiredBatchSize(*given, **named) or rows
+
+        def _MakeDatasetList(self, *given: Any, **named: Any) -> list[Any]:
+            return by_span(super()._MakeDatasetList, *given, **named)
+
+        @classmethod
+        def _EnableIncrementalCache(cls) -> bool:
+            return True  # With so many analyzers that not every span can be cached, some are.
+
+        @staticmethod
+        def _CopyCache(src: str, dst: str) -> None:
+            copy_files(src, dst)
 
     setattr(tfx_executor, _PROCESSOR, Processor)
     try:

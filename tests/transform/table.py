@@ -129,11 +129,13 @@ class Transformed:
         return table(60)
 
 
-def write_split(folder: Path, split: str, rows: list[Row]) -> None:
-    """Writes rows as ExampleGen does: gzipped tf.Examples in `<folder>/examples/Split-<split>`."""
+def write_split(folder: Path, split: str, rows: list[Row], span: str = "") -> None:
+    """Writes rows as ExampleGen does: gzipped tf.Examples in `<folder>/examples/Split-<split>`, of
+    a span if there are several."""
     import tensorflow as tf
 
-    path = folder / "examples" / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"
+    name = f"data_tfrecord{span and '-' + span}-00000-of-00001.gz"
+    path = folder / "examples" / f"Split-{split}" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
         for row in rows:
@@ -156,7 +158,13 @@ def write_schema(folder: Path, rows: list[Row]) -> None:
 
 
 def run_executor(
-    executor: type, folder: Path, name: str, cache: Path | None = None, *, runner: str = RUNNER
+    executor: type,
+    folder: Path,
+    name: str,
+    cache: Path | None = None,
+    *,
+    runner: str = RUNNER,
+    config: TransformConfig = CONFIG,
 ) -> Transformed:
     """Runs a Transform executor on a folder's examples and schema.
 
@@ -166,6 +174,7 @@ def run_executor(
         name: Folder inside of it for the outputs.
         cache: Analyzer cache to read.
         runner: Of its Beam job.
+        config: What the features are.
 
     Returns:
         Its output; the features are those of the eval split, in the order of the rows.
@@ -205,7 +214,7 @@ def run_executor(
         },
         {
             "preprocessing_fn": "transform.preprocessing.preprocessing_fn",
-            "custom_config": json.dumps({"transform": CONFIG.model_dump(mode="json")}),
+            "custom_config": json.dumps({"transform": config.model_dump(mode="json")}),
             "disable_statistics": 1,
             "force_tf_compat_v1": 0,
         },

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.transform.table import Transformed, run_executor, table, write_split
+from tests.transform.table import Transformed, run_executor, write_split
 
 
 def assert_equal_features(ours: Transformed, theirs: Transformed, but: str = "") -> None:
@@ -23,22 +23,6 @@ def assert_equal_features(ours: Transformed, theirs: Transformed, but: str = "")
             np.testing.assert_array_equal(mine.indices, other.indices)
             mine, other = mine.values, other.values
         np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_the_stock_executor_goes_on_from_our_cache(transformed: Transformed) -> None:
-    from tfx.components.transform import executor as tfx_executor
-
-    # Two rows to analyze: only the cache can give the means and vocabularies of all sixty.
-    write_split(transformed.folder.parent, "train", table(60)[:2])
-    stock = run_executor(
-        tfx_executor.Executor, transformed.folder.parent, "stock", transformed.folder / "cache"
-    )
-
-    assert tfx_executor.TransformProcessor.__module__ == tfx_executor.__name__
-    assert stock.output.vocabulary_by_name("city_vocabulary") == [b"Rome", b"Oslo", b"Ulm"]
-    # TFT caches no analyzer that reads another's result, as document counts do.
-    assert_equal_features(transformed, stock, but="review_weights_xf")
 
 
 @pytest.mark.slow

@@ -109,7 +109,8 @@ def _run_pass(
 ) -> list[Step]:
     """One pass over the rows; what is waiting still."""
     able = _able(steps, kept)
-    new = [step for step in waiting if step in able]
+    chosen = _for_this_pass(steps, waiting, able, kept)
+    new = [step for step in waiting if step in chosen]
     if not new:
         names = ", ".join(step.label for step in waiting[:3])
         raise RuntimeError(f"nothing can run: {names} wait for each other")
@@ -156,6 +157,39 @@ def _able(steps: list[Step], kept: dict[Any, list[Any]]) -> set[Step]:
         if step.kind not in BARRIERS:
             coming |= set(step.outputs.values())
     return able
+
+
+def _for_this_pass(
+    steps: list[Step], waiting: list[Step], able: set[Step], kept: dict[Any, list[Any]]
+) -> set[Step]:
+    """Of the steps that a pass reaches, those that should be in it: what leads to a result, and of
+    what only counts what gets its rows from there. What reads and decodes for others that still
+    wait is for their pass."""
+    here = able.intersection(waiting)
+    results = {step for step in here if step.kind in BARRIERS}
+    read = {pcoll for step in steps for pcoll in step.reads}
+    all_ends = results | {step for step in here if read.isdisjoint(step.outputs.values())}
+    chosen = _leading_to(results, steps, able)
+    if not chosen:
+        return _leading_to(all_ends, steps, able)
+    coming = {pcoll for step in chosen for pcoll in step.outputs.values()}
+    counting = _leading_to(all_ends, steps, able)
+    for step in steps:
+        if step in counting and step.inputs and {*step.inputs} <= kept.keys() | coming:
+            chosen.add(step)
+            coming |= set(step.outputs.values())
+    return chosen
+
+
+def _leading_to(ends: set[Step], steps: list[Step], able: set[Step]) -> set[Step]:
+    """These steps, and those whose rows come to them."""
+    found: set[Step] = set()
+    wanted: set[Any] = set()
+    for step in reversed(steps):
+        if step in ends or (step in able and not wanted.isdisjoint(step.outputs.values())):
+            found.add(step)
+            wanted |= step.reads
+    return found
 
 
 def _with_sources(

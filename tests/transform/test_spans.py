@@ -1,0 +1,91 @@
+"""Transform analyzes the rows of a new span; of those before it has what it computed then."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.transform.table import Transformed, run_executor, table, write_schema, write_split
+from transform.config import TransformConfig
+
+CONFIG = TransformConfig.model_validate(
+    {
+        "features": {
+            "columns": {
+                "plain": {"kind": "numeric"},
+                "bounded": {"kind": "numeric", "scale": "minmax"},
+                "bucketed": {"kind": "numeric", "buckets": 4},
+                "city": {"kind": "categorical", "max_values": 3, "oov_buckets": 2},
+                "rare": {"kind": "categorical", "min_count": 5},
+            }
+        },
+        "label": {"column": "kind", "task": "multiclass", "classes": ["a", "b", "c"]},
+    }
+)
+ROWS = {"a" * 16: (0, 25), "b" * 16: (25, 45), "c" * 16: (45, 60)}
+
+
+def write_spans(folder: Path, spans: str) -> None:
+    """Writes the train rows of spans, and an eval split."""
+    for name in spans:
+        first, last = ROWS[name * 16]
+        write_split(folder, "train", table(60)[first:last], name * 16)
+    write_split(folder, "eval", table(60))
+
+
+def run(folder: Path, name: str, cache: Path | None = None) -> Transformed:
+    from transform.executor import Executor
+
+    return run_executor(Executor, folder, name, cache, config=CONFIG)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each span's rows are read."""
+    from tfx_pipeline.runners.beam.local import files
+
+    seen: Counter[str] = Counter()
+    read_tfrecords = files.read_tfrecords
+
+    def noted(path: str, compression: str) -> Any:
+        name = Path(path).name
+        if "/Split-train/" in path and name.startswith("data_tfrecord-"):
+            seen[name.split("-")[1][0]] += 1
+        return read_tfrecords(path, compression)
+
+    monkeypatch.setattr(files, "read_tfrecords", noted)
+    return seen
+
+
+@pytest.mark.slow
+def test_only_the_new_span_is_analyzed(tmp_path: Path, read: Counter[str]) -> None:
+    write_schema(tmp_path, table(60))
+    write_spans(tmp_path, "ab")
+    first = run(tmp_path, "first")
+    assert read == {"a": 2, "b": 2}, "once to analyze, once to transform"
+
+    read.clear()
+    write_spans(tmp_path, "c")
+    # The artifact of another run is in another folder: content tells that a and b are the same.
+    (tmp_path / "examples").rename(tmp_path / "moved")
+    (tmp_path / "moved").rename(tmp_path / "examples")
+    second = run(tmp_path, "second", first.folder / "cache")
+    assert read == {"a": 1, "b": 1, "c": 2}
+
+    whole = tmp_path / "whole"
+    write_split(whole, "train", table(60))
+    write_split(whole, "eval", table(60))
+    write_schema(whole, table(60))
+    cold = run(whole, "cold")
+    assert second.features.keys() == cold.features.keys()
+    for name, values in second.features.items():
+        np.testing.assert_allclose(
+            values.numpy(), cold.features[name].numpy(), rtol=1e-6, atol=1e-6, err_msg=name
+        )
+    for column in ("city", "rare"):
+        name = f"{column}_vocabulary"
+        assert second.output.vocabulary_by_name(name) == cold.output.vocabulary_by_name(name)
