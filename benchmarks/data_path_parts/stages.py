@@ -100,8 +100,12 @@ class _Side:
         return lambda: Executor(self._context()).Do({}, {"examples": [examples]}, properties)
 
     def statistics(self) -> Run:
-        from tfx.components.statistics_gen.executor import Executor
         from tfx.types import standard_artifacts
+
+        if self.ours:
+            from tfx_pipeline.components.statistics_gen.executor import Executor
+        else:
+            from tfx.components.statistics_gen.executor import Executor
 
         out = self._artifact(standard_artifacts.ExampleStatistics, "statistics")
         return lambda: Executor(self._context()).Do(

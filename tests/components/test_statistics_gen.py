@@ -207,14 +207,15 @@ def test_damaged_accumulators_are_no_error(node: Node, cold: dict[str, bytes]) -
 
 
 def test_folders_of_earlier_runs(tmp_path: Path) -> None:
-    from tfx_pipeline.components.statistics_gen.executor import earlier_folders, own_folder
+    from tfx_pipeline.components.earlier import earlier_outputs
+    from tfx_pipeline.components.statistics_gen.executor import own_folder
 
     for name in ("9", "10", "11", "12", "text"):
-        (tmp_path / name / "accumulators").mkdir(parents=True)
-    (tmp_path / "8").mkdir()
-    own = own_folder(str(tmp_path / "11"))
-    assert own is not None
-    assert [path.parent.name for path in earlier_folders(own)] == ["12", "10", "9"]
+        (tmp_path / name).mkdir()
+    names = [path.name for path in earlier_outputs(str(tmp_path / "11"))]
+    assert names == ["12", "10", "9"]
+    assert earlier_outputs("gs://bucket/statistics/1") == []
+    assert earlier_outputs(str(tmp_path / "text")) == []
     assert own_folder("gs://bucket/statistics/1") is None
 
 

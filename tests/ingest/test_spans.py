@@ -13,10 +13,10 @@ from pyarrow import parquet
 
 from tests.ingest.conftest import make_source, numbers_csv
 from tests.ingest.test_parallel import files_of
+from tfx_pipeline.components.earlier import earlier_outputs
 from tfx_pipeline.errors import DataError
 from tfx_pipeline.ingest import spans, write
 from tfx_pipeline.ingest.files import InputFile, find_files
-from tfx_pipeline.ingest.known import earlier_artifacts
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.spans import spans_of
 from tfx_pipeline.ingest.write import Written, write_splits
@@ -59,9 +59,7 @@ def run(source: Source, root: Path, number: int) -> Written:
     """Writes the artifact of an execution, with what the ones before have."""
     folder = root / str(number)
     folder.mkdir(parents=True)
-    written = write_splits(
-        source, folder / "w", earlier=earlier_artifacts(str(folder)), processes=1
-    )
+    written = write_splits(source, folder / "w", earlier=earlier_outputs(str(folder)), processes=1)
     for split in (folder / "w").iterdir():
         split.rename(folder / f"Split-{split.name}")
     (folder / "w").rmdir()

@@ -23,7 +23,6 @@ from tfx_pipeline.ingest.tally import Tally
 from transform.config import LabelConfig
 
 SPANS_FILE = "spans.json"
-_MOST_EARLIER = 20  # Artifacts that are looked through.
 
 
 class Shard(BaseModel):
@@ -81,17 +80,6 @@ class SpanRecords(BaseModel):
 def labels_of(found: LabelCount) -> list[list[tuple[bool | int | float | str, int]]]:
     """Counts of labels as a record has them."""
     return [[(_plain(value), n) for value, n in counter.items()] for counter in found.counts]
-
-
-def earlier_artifacts(uri: str) -> list[Path]:
-    """Folders of what earlier executions of a node wrote, the newest first, from that of an
-    output, `<root>/<node>/<output>/<execution>`. Empty where it is not of this machine."""
-    own = Path(uri)
-    if "://" in uri or not own.name.isdecimal() or not own.parent.is_dir():
-        return []
-    numbers = {int(path.name) for path in own.parent.iterdir() if path.name.isdecimal()}
-    older = sorted((number for number in numbers if number < int(own.name)), reverse=True)
-    return [own.with_name(str(number)) for number in older[:_MOST_EARLIER]]
 
 
 def link_known(

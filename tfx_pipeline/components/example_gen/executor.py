@@ -16,10 +16,11 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from tfx_pipeline.components.earlier import earlier_outputs, may_reuse
 from tfx_pipeline.errors import storage_errors
 from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, split_record
 from tfx_pipeline.ingest.files import SPLITS
-from tfx_pipeline.ingest.known import SPANS_FILE, earlier_artifacts
+from tfx_pipeline.ingest.known import SPANS_FILE
 from tfx_pipeline.ingest.rejected import REJECTED_FILE, write_rejected
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.tally import Tally
@@ -59,7 +60,7 @@ class Executor(base_executor.BaseExecutor):
                 source,
                 staging,
                 fingerprint=_fingerprint(exec_properties),
-                earlier=earlier_artifacts(examples.uri) if self._may_reuse() else (),
+                earlier=earlier_outputs(examples.uri) if may_reuse(self._context) else (),
             )
             rows, tally = written.rows, written.tally
             names = [name for name in SPLITS if rows[name]]
@@ -86,11 +87,6 @@ class Executor(base_executor.BaseExecutor):
         if note := "; ".join(filter(None, [_known(written), odd])):
             examples.set_string_custom_property(NOTE_PROPERTY, note)
         _log.info("wrote %s", ", ".join(f"{rows[name]} rows of {name}" for name in names))
-
-    def _may_reuse(self) -> bool:
-        """Whether the node's cache is on."""
-        node = self._context.pipeline_node if self._context else None
-        return node is None or node.execution_options.caching_options.enable_cache
 
 
 def source_from(exec_properties: dict[str, Any]) -> Source:

@@ -17,14 +17,12 @@ from tfx import types
 from tfx.components.statistics_gen import executor as stock
 from tfx.types import artifact_utils, standard_component_specs
 
+from tfx_pipeline.components.earlier import earlier_outputs, may_reuse
 from tfx_pipeline.runners.beam.local.accumulators import AccumulatorOptions
 from tfx_pipeline.runners.beam.local.runner import LocalRunner
 
 FOLDER = "accumulators"
 NOTE_PROPERTY = "note"  # As ExampleGen's: the terminal shows it.
-# Each run has in its folder what it took from earlier ones; more are looked at for configs that
-# take turns.
-_EARLIER_RUNS = 20
 _log = logging.getLogger(__name__)
 
 
@@ -59,13 +57,11 @@ class Executor(stock.Executor):  # type: ignore[misc]
             options = self._pipeline.options.view_as(AccumulatorOptions)
             options.accumulators = str(self._folder)
             # Its own folder, too: a run that was killed here may have left some.
-            earlier = [self._folder, *earlier_folders(self._folder)] if self._may_reuse() else []
-            options.earlier_accumulators = [str(folder) for folder in earlier]
+            if may_reuse(self._context):
+                others = [path / FOLDER for path in earlier_outputs(str(self._folder.parent))]
+                folders = [self._folder, *(path for path in others if path.is_dir())]
+                options.earlier_accumulators = [str(folder) for folder in folders]
         return self._pipeline
-
-    def _may_reuse(self) -> bool:
-        node = getattr(self._context, "pipeline_node", None)
-        return node is None or node.execution_options.caching_options.enable_cache
 
 
 def is_pure(exec_properties: dict[str, Any]) -> bool:
@@ -91,13 +87,3 @@ def is_pure(exec_properties: dict[str, Any]) -> bool:
 def own_folder(uri: str) -> Path | None:
     """Where an artifact keeps accumulators; None where it is not on a disk of this machine."""
     return None if "://" in uri else Path(uri) / FOLDER
-
-
-def earlier_folders(folder: Path) -> list[Path]:
-    """The accumulators of this node's earlier runs, the newest first. The outputs of a node are in
-    one folder, under the numbers of their executions."""
-    own = folder.parent
-    siblings = [path for path in own.parent.glob("[0-9]*") if path.name.isdigit() and path != own]
-    newest = sorted(siblings, key=lambda path: int(path.name), reverse=True)
-    found = (path / FOLDER for path in newest)
-    return [path for path in found if path.is_dir()][:_EARLIER_RUNS]
