@@ -24,9 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1]))
 
 from memory import resident
+
+sys.path.pop()  # `serving` is a benchmark there.
 
 REPO = Path(__file__).parents[2]
 # Name, which ExampleGen, processes that encode (0: as it chooses), cores.

@@ -21,9 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1]))
 
 from memory import resident
+
+sys.path.pop()  # `serving` is a benchmark there.
 
 Properties = dict[str, Any]
 Run = Callable[[], None]
