@@ -172,9 +172,9 @@ class PreviousStatistics(resolver.ResolverStrategy):  # type: ignore[misc]
 class AnalyzerCache(resolver.ResolverStrategy):  # type: ignore[misc]
     """`cache`: the latest TransformCache that another kind of Transform execution wrote.
 
-    Transform keys its analyzer cache by the data's path and by the analyzer, so what an earlier
-    run has computed on the same data is reused although the preprocessing has changed. An
-    execution with this custom_config and these examples is this one, run before: it and what came
+    Our Transform keys its analyzer cache by the content of each span and by the analyzer, so what
+    an earlier run has computed on the same rows is reused although the preprocessing, or another
+    span of the data, has changed. An execution with this custom_config and these examples is this one, run before: it and what came
     after it are passed over, so that it resolves what it resolved then and is cached.
 
     Args:
