@@ -14,7 +14,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from tfx_pipeline.runners.beam.local.accumulators import AccumulatorOptions, Store
+from tfx_pipeline.runners.beam.local.accumulators import AccumulatorOptions, Store, sweep
 from tfx_pipeline.runners.beam.options import LOCAL_RUNNER
 
 SEEN: list[int] = []
@@ -202,6 +202,17 @@ def test_half_written_accumulators_have_no_name(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not list((tmp_path / "own").iterdir())
+
+
+def test_what_a_killed_job_was_writing_is_swept(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    with Store(own)._whole("a.pkl") as path:
+        path.write_bytes(b"whole")
+        left = path.with_name(path.name.replace("a.pkl", "b.pkl"))
+        left.write_bytes(b"half")
+    sweep(own)
+    assert [found.name for found in own.iterdir()] == ["a.pkl"]
+    sweep(tmp_path / "none")
 
 
 def test_where_nothing_can_be_kept_the_job_ends_well(

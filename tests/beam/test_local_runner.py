@@ -12,6 +12,9 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.userstate import CombiningValueStateSpec
 
+from tfx_pipeline.runners.beam.local import files
+from tfx_pipeline.runners.beam.local.files import read_tfrecords
+
 RUNNERS = ("FnApiRunner", "tfx_pipeline.runners.beam.local.runner.LocalRunner")
 
 
@@ -77,6 +80,12 @@ def _centred(numbers: Any) -> Any:
     return numbers | "off" >> beam.Map(lambda n, m: n - m, beam.pvalue.AsSingleton(mean))
 
 
+def _far(numbers: Any) -> Any:
+    """Rows that are a side input, made of rows that are one."""
+    moved = numbers | "on" >> beam.Map(lambda n, all_n: n + len(all_n), beam.pvalue.AsList(numbers))
+    return numbers | "far" >> beam.Map(lambda n, m: n + max(m), beam.pvalue.AsList(moved))
+
+
 JOBS: dict[str, Callable[[Any], Any]] = {
     "group": lambda n: _kv(n) | beam.GroupByKey() | beam.MapTuple(lambda k, v: (k, sorted(v))),
     "keys of several types": lambda n: (
@@ -106,6 +115,7 @@ JOBS: dict[str, Callable[[Any], Any]] = {
             beam.pvalue.AsDict(_kv(n) | "few" >> beam.CombinePerKey(max)),
         )
     ),
+    "a side input of a side input": _far,
     "a second output": _flat,
     "an output that nobody reads": lambda n: _outputs(n).all,
     "the end of a bundle": lambda n: n | beam.Reshuffle() | beam.ParDo(_AtTheEnd()) | _sum(),
@@ -181,6 +191,23 @@ def test_what_it_does_not_know_goes_to_beams_own(
         ours = results(RUNNERS[1], job, tmp_path)
     assert f"{why}" in caplog.text
     assert ours == results(RUNNERS[0], job, tmp_path)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_write_in_a_job_that_beams_own_takes(
+    count: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS[1]}"])) as pipeline:
+        pairs = pipeline | beam.Create([(0, n) for n in range(count)], reshuffle=False)
+        kv = pairs | beam.Map(lambda pair: pair).with_output_types(tuple[int, int])
+        seen = kv | beam.ParDo(_Stateful())
+        lines = seen | "text" >> beam.Map(lambda found: str(found[1]).encode())
+        lines | beam.io.WriteToTFRecord(str(tmp_path / "out"), file_name_suffix=".gz")
+    assert "Beam's own runner takes" in caplog.text
+    [file] = tmp_path.iterdir()
+    assert file.name == "out-00000-of-00001.gz"
+    found = [record for chunk in read_tfrecords(str(file), "GZIP") for record in chunk]
+    assert found == [b"1", b"2", b"3"][:count]
 
 
 def test_an_error_names_its_step_and_leaves_no_file(tmp_path: Path) -> None:
@@ -277,3 +304,26 @@ def test_rows_that_nobody_needs_are_not_read(tmp_path: Path) -> None:
         beam.Pipeline(options=PipelineOptions([f"--runner={RUNNERS[1]}"])) as pipeline,
     ):
         pipeline | beam.io.ReadFromTFRecord(str(rows)) | beam.Map(len)
+
+
+@pytest.mark.parametrize("compression", ["", "GZIP"])
+def test_small_and_large_files_are_read_alike(
+    tmp_path: Path, compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small one may hold large records: no chunk takes many of them."""
+    import tensorflow as tf
+
+    path = str(tmp_path / "rows")
+    records = [bytes([number % 7]) * (number % 100) for number in range(2500)]
+    with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions(compression)) as writer:
+        for record in records:
+            writer.write(record)
+    small = list(read_tfrecords(path, compression))
+    assert [len(chunk) for chunk in small] == [1000, 1000, 500]
+    monkeypatch.setattr(files, "_CHUNK_BYTES", 10_000)
+    short = list(read_tfrecords(path, compression))
+    assert max(sum(map(len, chunk)) for chunk in short) < 10_100
+    monkeypatch.setattr(files, "_SMALL_BYTES", -1)
+    large = list(read_tfrecords(path, compression))
+    for chunks in (small, short, large):
+        assert [record for chunk in chunks for record in chunk] == records

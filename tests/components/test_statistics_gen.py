@@ -54,7 +54,7 @@ class Node:
         from tfx.proto.orchestration import pipeline_pb2
         from tfx.types import artifact_utils, standard_artifacts
 
-        from tfx_pipeline.components.statistics_gen.executor import NOTE_PROPERTY, Executor
+        from tfx_pipeline.components.statistics_gen.executor import KNOWN_PROPERTY, Executor
 
         self.count += 1
         examples, found = standard_artifacts.Examples(), standard_artifacts.ExampleStatistics()
@@ -72,7 +72,7 @@ class Node:
         )
         properties = {"exclude_splits": "[]", **given}
         Executor(context).Do({"examples": [examples]}, {"statistics": [found]}, properties)
-        self.note = found.get_string_custom_property(NOTE_PROPERTY)
+        self.note = found.get_string_custom_property(KNOWN_PROPERTY)
         self.uri = Path(found.uri)
         return {
             split: (self.uri / f"Split-{split}" / "FeatureStats.pb").read_bytes()
@@ -114,13 +114,13 @@ def parsed(statistics: bytes) -> dict[str, Any]:
 
 def test_a_new_shard_alone_is_read(node: Node, cold: dict[str, bytes]) -> None:
     warm = node.run()
-    assert node.note == "4 of 4 files known"
+    assert node.note == "4 of 4 shards known"
     assert warm == cold
     shutil.rmtree(node.folder / "statistics" / "1")  # What is needed is in the second one's too.
 
     write(node.train / "data_tfrecord-00003-of-00004.gz", 3)
     more = node.run()
-    assert node.note == "4 of 5 files known"
+    assert node.note == "4 of 5 shards known"
     assert len(node.kept()) == 5
     assert more == node.run(cache=False)
     assert not node.note
@@ -148,7 +148,7 @@ def test_they_equal_beams_own(node: Node) -> None:
 def test_a_changed_shard_is_read(node: Node, cold: dict[str, bytes]) -> None:
     write(node.train / "data_tfrecord-00001-of-00003.gz", 7)
     changed = node.run()
-    assert node.note == "3 of 4 files known"
+    assert node.note == "3 of 4 shards known"
     assert changed["train"] != cold["train"]
     assert changed == node.run(cache=False)
 
@@ -161,7 +161,7 @@ def test_other_options_read_all(node: Node, cold: dict[str, bytes]) -> None:
     assert not node.note
     assert fewer != cold
     assert node.run(stats_options_json=options) == fewer
-    assert node.note == "4 of 4 files known"
+    assert node.note == "4 of 4 shards known"
 
 
 @pytest.mark.parametrize(
@@ -232,12 +232,12 @@ def test_it_is_the_stock_node_to_a_pipeline() -> None:
     assert ours.outputs.keys() == stock.outputs.keys()
 
 
-@pytest.mark.parametrize(("state", "said"), [("complete", "4 of 5 files known"), ("cached", "")])
+@pytest.mark.parametrize(("state", "said"), [("complete", "4 of 5 shards known"), ("cached", "")])
 def test_the_terminal_says_how_many_were_known(state: str, said: str) -> None:
     from tfx_pipeline.report.record import ArtifactRecord, NodeRecord, RunRecord, now
     from tfx_pipeline.runners import results
 
-    made = ArtifactRecord(id=1, type="", uri="", properties={"note": "4 of 5 files known"})
+    made = ArtifactRecord(id=1, type="", uri="", properties={"known": "4 of 5 shards known"})
     record = RunRecord(run_id="r", pipeline="p", started=now())
     record.nodes["StatisticsGen"] = NodeRecord(state=state, artifacts={"statistics": [made]})
     results.read(record, "StatisticsGen")

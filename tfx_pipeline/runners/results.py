@@ -43,11 +43,10 @@ def read(record: RunRecord, node_id: str) -> None:
             record.data_digest = str(artifact.properties.get("input_fingerprint", "")).removeprefix(
                 "sha256:"
             )
-            record.nodes[node_id].note = str(artifact.properties.get("note", ""))
-    elif node_id == "StatisticsGen" and record.nodes[node_id].state == "complete":
-        artifact = _first(record, node_id, "statistics")
-        if artifact is not None:
-            record.nodes[node_id].note = str(artifact.properties.get("note", ""))
+            said = [_known(record, node_id, "examples"), str(artifact.properties.get("note", ""))]
+            record.nodes[node_id].note = "; ".join(filter(None, said))
+    elif node_id == "StatisticsGen":
+        record.nodes[node_id].note = _known(record, node_id, "statistics")
     elif node_id == "Pusher":
         artifact = _first(record, node_id, "pushed_model")
         if artifact is None:
@@ -56,6 +55,14 @@ def read(record: RunRecord, node_id: str) -> None:
             record.pushed_to = str(artifact.properties.get("pushed_destination", ""))
         else:
             record.nodes[node_id].outcome = "not pushed"
+
+
+def _known(record: RunRecord, node_id: str, output: str) -> str:
+    """What a node took from earlier runs, in the run in which it did."""
+    artifact = _first(record, node_id, output)
+    if artifact is None or record.nodes[node_id].state != "complete":
+        return ""
+    return str(artifact.properties.get("known", ""))
 
 
 def refusal(record: RunRecord) -> str | None:

@@ -18,11 +18,11 @@ from tfx.components.statistics_gen import executor as stock
 from tfx.types import artifact_utils, standard_component_specs
 
 from tfx_pipeline.components.earlier import earlier_outputs, may_reuse
-from tfx_pipeline.runners.beam.local.accumulators import AccumulatorOptions
+from tfx_pipeline.runners.beam.local.accumulators import AccumulatorOptions, sweep
 from tfx_pipeline.runners.beam.local.runner import LocalRunner
 
 FOLDER = "accumulators"
-NOTE_PROPERTY = "note"  # As ExampleGen's: the terminal shows it.
+KNOWN_PROPERTY = "known"  # As ExampleGen's: the terminal shows it.
 _log = logging.getLogger(__name__)
 
 
@@ -43,13 +43,15 @@ class Executor(stock.Executor):  # type: ignore[misc]
             output_dict[standard_component_specs.STATISTICS_KEY]
         )
         self._folder = own_folder(statistics.uri) if is_pure(exec_properties) else None
+        if self._folder is not None:
+            sweep(self._folder)
         super().Do(input_dict, output_dict, exec_properties)
         result = self._pipeline.result
         if getattr(result, "files", 0):
-            known = f"{result.known:,} of {result.files:,} files"
+            known = f"{result.known:,} of {result.files:,} shards"
             _log.info("statistics: %s were known from an earlier run", known)
             if result.known:
-                statistics.set_string_custom_property(NOTE_PROPERTY, f"{known} known")
+                statistics.set_string_custom_property(KNOWN_PROPERTY, f"{known} known")
 
     def _make_beam_pipeline(self) -> Any:
         self._pipeline = super()._make_beam_pipeline()

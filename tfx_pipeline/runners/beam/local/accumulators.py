@@ -25,12 +25,13 @@ from typing import Any
 from apache_beam.internal import cloudpickle_pickler
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from tfx_pipeline.runners.beam.local.operators import Taken
 from tfx_pipeline.runners.beam.local.plan import Step
 
 log = logging.getLogger(__name__)
 
 # For each combine, what `operators.Combine.take` gives.
-Found = list[list[tuple[Any, Any, Any]]]
+Found = list[list[Taken]]
 
 # Changes when the operators would make other accumulators of the same rows.
 _FORMAT = 1
@@ -38,6 +39,7 @@ _PACKAGES = (
     "apache-beam",
     "tensorflow-data-validation",
     "tensorflow-metadata",
+    "tfx",
     "tfx-bsl",
     "tensorflow",
     "numpy",
@@ -45,6 +47,7 @@ _PACKAGES = (
     "protobuf",
     "tfx-assay",
 )
+_WRITING = ".writing"  # The ending of a file that is not whole yet.
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
@@ -137,7 +140,7 @@ class Store:
     def _whole(self, name: str) -> Iterator[Path]:
         """A path to write to, which gets its name when all is written."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f".{name}.{os.getpid()}.writing"
+        path = self.folder / f".{name}.{os.getpid()}{_WRITING}"
         try:
             path.unlink(missing_ok=True)
             yield path
@@ -145,6 +148,14 @@ class Store:
         finally:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a job that was killed while it wrote has left in a folder that is nobody else's
+    now."""
+    for path in folder.glob(f".*{_WRITING}"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def digest_of(steps: Iterable[Step]) -> str | None:

@@ -15,11 +15,13 @@ import tensorflow as tf
 from apache_beam import coders
 from apache_beam.io import filesystems, tfrecordio
 from apache_beam.io.filesystem import CompressionTypes
+from tensorflow.python.lib.io import _pywrap_record_io
 
 from tfx_pipeline.runners.beam.local.plan import COMPRESSIONS
 
 CHUNK_ROWS = 1000
 _CHUNK_BYTES = 16 * 2**20  # Rows may hold images.
+_SMALL_BYTES = 2**20
 _FIRST_ROWS = 16
 _SHARD_ROWS = 250_000
 # Level 1 writes several times faster than the default 6, for files about a fifth larger.
@@ -63,6 +65,9 @@ def _compression(path: str, given: str) -> str | None:
 
 def read_tfrecords(path: str, compression: str) -> Iterator[list[bytes]]:
     """A file's records, in chunks of up to `CHUNK_ROWS` and, as the first are, of about 16 MB."""
+    if Path(path).stat().st_size <= _SMALL_BYTES:
+        yield from _read_small(path, compression)
+        return
     records = tf.data.TFRecordDataset(path, compression, buffer_size=2**20)
     first = [record.numpy() for record in records.take(_FIRST_ROWS)]
     if not first:
@@ -72,6 +77,25 @@ def read_tfrecords(path: str, compression: str) -> Iterator[list[bytes]]:
     # Batching and reading ahead are on TensorFlow's threads, beside Python's.
     for chunk in records.skip(_FIRST_ROWS).batch(rows).prefetch(2).as_numpy_iterator():
         yield chunk.tolist()
+
+
+def _read_small(path: str, compression: str) -> Iterator[list[bytes]]:
+    """The same by a plain loop: the threads of `tf.data` take longer to start than it to end.
+
+    A small file may hold large records: they shrink.
+    """
+    # `tf.compat.v1.io.tf_record_iterator` is this, and a warning that tells of `tf.data`.
+    records = _pywrap_record_io.RecordIterator(path, compression)
+    chunk: list[bytes] = []
+    size = 0
+    for record in records:
+        chunk.append(record)
+        size += len(record)
+        if len(chunk) == CHUNK_ROWS or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 class RecordFiles:

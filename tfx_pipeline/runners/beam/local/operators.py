@@ -12,12 +12,13 @@ from apache_beam.runners import common
 from apache_beam.transforms import combiners, core, sideinputs, window
 
 from tfx_pipeline.runners.beam.local.files import RecordFiles, read_chunks
+from tfx_pipeline.runners.beam.local.graphs import Graph, share
 from tfx_pipeline.runners.beam.local.plan import Step
 
 # A batch ends at this many bytes of records, however few they are.
 _BATCH_BYTES = 64 * 2**20
 # What stands for a key, the key, and its accumulator.
-Found = tuple[Any, Any, Any]
+Taken = tuple[Any, Any, Any]
 # A window that is made anew for each value parses its timestamp each time.
 _windowed = window.GlobalWindows.windowed_value(None).with_value
 
@@ -122,12 +123,20 @@ class Read(Operator):
 class Do(Operator):
     """A `ParDo`, by Beam's own runner of functions."""
 
-    def __init__(self, step: Step, receivers: Receivers, sides: list[list[Any]]) -> None:
+    def __init__(
+        self,
+        step: Step,
+        receivers: Receivers,
+        sides: list[list[Any]],
+        graphs: dict[Any, Graph],
+    ) -> None:
         super().__init__(step, receivers)
         transform = step.transform
+        function = copy.copy(transform.dofn)  # Another step, or the next pass, may have it too.
+        share(function, step.sides, graphs)
         self._is_set_up = False
         self._runner = common.DoFnRunner(
-            copy.copy(transform.dofn),  # Another step, or the next pass, may have it too.
+            function,
             transform.args,
             transform.kwargs,
             [
@@ -281,7 +290,7 @@ class Combine(_ByKey):
         known = found[place] if place in found else self._fn.create_accumulator()
         found[place] = self._fn.add_input(known, value)
 
-    def take(self) -> list[Found]:
+    def take(self) -> list[Taken]:
         """The places of a bundle's keys, the keys, and their accumulators, compact; they are no
         longer here."""
         found, self._found = self._found, {}
@@ -289,7 +298,7 @@ class Combine(_ByKey):
             (place, self._keys[place], self._fn.compact(value)) for place, value in found.items()
         ]
 
-    def merge(self, found: list[Found]) -> None:
+    def merge(self, found: list[Taken]) -> None:
         """Takes in what `take` gave, here or in another job of the same steps."""
         merged = self._merged
         for place, key, accumulator in found:

@@ -7,13 +7,15 @@ one (a mean, a vocabulary) is for the next pass, which reads the rows again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from tfx_pipeline.runners.beam.local import operators as ops
 from tfx_pipeline.runners.beam.local.accumulators import Store
 from tfx_pipeline.runners.beam.local.by_file import parts_of
+from tfx_pipeline.runners.beam.local.graphs import Graph
 from tfx_pipeline.runners.beam.local.plan import BARRIERS, Step, without_idle
+from tfx_pipeline.runners.beam.local.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +42,17 @@ def run(steps: list[Step], store: Store | None = None) -> int:
     steps = without_idle(steps)
     flowing = _flowing(steps)
     steps = _with_keeps(steps, flowing)
-    over_rows = [step for step in steps if flowing & {*step.outputs.values(), *step.inputs}]
     kept: dict[Any, list[Any]] = {}
-    waiting = list(steps)
+    waiting = Waiting(steps, flowing)
     passes = 0
-    while waiting:
-        ready = next((s for s in waiting if s.reads <= kept.keys() and s.kind != "read"), None)
+    while waiting.steps:
+        ready = waiting.next()
         if ready is not None:
             _run_kept(ready, kept)
-            waiting.remove(ready)
+            waiting.ran([ready], kept)
         else:
-            waiting = _run_pass(steps, waiting, kept, store)
+            waiting.ran(_run_pass(steps, waiting.steps, kept, store), kept)
             passes += 1
-        _forget(kept, waiting, over_rows if waiting else [])
     return passes
 
 
@@ -83,11 +83,13 @@ def _with_keeps(steps: list[Step], flowing: set[Any]) -> list[Step]:
 
 def _run_kept(step: Step, kept: dict[Any, list[Any]]) -> None:
     """One step over collections that are there."""
+    if step.kind == "keep":
+        return  # What makes its rows ran over kept ones, so that these are kept as well.
     receivers = ops.Receivers()
     for tag, pcoll in step.outputs.items():
         kept[pcoll] = []
         receivers[tag] = ops.Keep(kept[pcoll])
-    operator = _operator(step, receivers, kept)
+    operator = _operator(step, receivers, kept, {})
     try:
         operator.start()
         operator.begin()
@@ -103,16 +105,16 @@ def _run_kept(step: Step, kept: dict[Any, list[Any]]) -> None:
 
 def _run_pass(
     steps: list[Step],
-    waiting: list[Step],
+    waiting: Collection[Step],
     kept: dict[Any, list[Any]],
     store: Store | None,
 ) -> list[Step]:
-    """One pass over the rows; what is waiting still."""
+    """One pass over the rows; the steps that have run in it for the first time."""
     able = _able(steps, kept)
     chosen = _for_this_pass(steps, waiting, able, kept)
     new = [step for step in waiting if step in chosen]
     if not new:
-        names = ", ".join(step.label for step in waiting[:3])
+        names = ", ".join(step.label for step in [*waiting][:3])
         raise RuntimeError(f"nothing can run: {names} wait for each other")
     taking_part = _with_sources(steps, new, able, kept)
     running, made = _connect(taking_part, kept)
@@ -138,8 +140,7 @@ def _run_pass(
             operator.abandon()
         raise
     kept.update(made)
-    done = set(new)
-    return [step for step in waiting if step not in done]
+    return new
 
 
 def _able(steps: list[Step], kept: dict[Any, list[Any]]) -> set[Step]:
@@ -160,7 +161,7 @@ def _able(steps: list[Step], kept: dict[Any, list[Any]]) -> set[Step]:
 
 
 def _for_this_pass(
-    steps: list[Step], waiting: list[Step], able: set[Step], kept: dict[Any, list[Any]]
+    steps: list[Step], waiting: Collection[Step], able: set[Step], kept: dict[Any, list[Any]]
 ) -> set[Step]:
     """Of the steps that a pass reaches, those that should be in it: what leads to a result, and of
     what only counts what gets its rows from there. What reads and decodes for others that still
@@ -213,6 +214,7 @@ def _connect(
     readers: dict[Any, list[ops.Operator]] = {}
     made: dict[Any, list[Any]] = {}
     running: list[ops.Operator] = []
+    graphs: dict[Any, Graph] = {}
     for step in reversed(taking_part):
         receivers = ops.Receivers()
         for tag, pcoll in step.outputs.items():
@@ -221,7 +223,7 @@ def _connect(
                 receivers[tag] = ops.Keep(made[pcoll])
             else:
                 receivers[tag] = _receiver(readers.get(pcoll, []))
-        operator = _operator(step, receivers, kept)
+        operator = _operator(step, receivers, kept, graphs)
         running.append(operator)
         for pcoll in step.inputs:
             if pcoll not in kept:
@@ -233,9 +235,14 @@ def _receiver(targets: list[ops.Operator]) -> ops.Fan | ops.Single:
     return ops.Single(targets[0]) if len(targets) == 1 else ops.Fan(targets)
 
 
-def _operator(step: Step, receivers: ops.Receivers, kept: dict[Any, list[Any]]) -> ops.Operator:
+def _operator(
+    step: Step,
+    receivers: ops.Receivers,
+    kept: dict[Any, list[Any]],
+    graphs: dict[Any, Graph],
+) -> ops.Operator:
     if step.kind == "do":
-        return ops.Do(step, receivers, [kept[side.pvalue] for side in step.sides])
+        return ops.Do(step, receivers, [kept[side.pvalue] for side in step.sides], graphs)
     return _PLAIN[step.kind](step, receivers)
 
 
@@ -246,10 +253,3 @@ def _feed(operator: ops.Operator, kept: dict[Any, list[Any]]) -> None:
     for pcoll in operator.step.inputs:
         for element in kept.get(pcoll, ()):
             operator.process(element)
-
-
-def _forget(kept: dict[Any, list[Any]], waiting: Iterable[Step], flowing: Iterable[Step]) -> None:
-    """Drops what nobody will read. Steps over rows may be taken again, with their side inputs."""
-    wanted = {pcoll for step in (*waiting, *flowing) for pcoll in step.reads}
-    for pcoll in [pcoll for pcoll in kept if pcoll not in wanted]:
-        del kept[pcoll]

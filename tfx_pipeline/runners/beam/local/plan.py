@@ -7,6 +7,7 @@ It reads the pipeline's object graph, not its proto: nothing is pickled. What is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from apache_beam import coders, pvalue
@@ -51,7 +52,7 @@ class Step:
     outputs: dict[Any, Any] = field(default_factory=dict)
     sides: tuple[Any, ...] = ()
 
-    @property
+    @cached_property
     def reads(self) -> set[Any]:
         """Every collection that must be there, or flow, before this step can run."""
         return {*self.inputs, *(side.pvalue for side in self.sides)}
@@ -139,7 +140,7 @@ def _kind(applied: AppliedPTransform) -> str | None:
             return "flatten"
         case util.BatchElements() if applied.transform._length_fn is None:
             return "batch"
-        case tfrecordio.WriteToTFRecord() if _plain_write(applied):
+        case tfrecordio.WriteToTFRecord() if is_plain_write(applied.transform):
             return "write"
         case core.CombinePerKey() | core._CombinePerKeyWithHotKeyFanout():
             return "combine"
@@ -162,11 +163,12 @@ def _check_function(applied: AppliedPTransform) -> None:
         raise Unsupported(f"{applied.full_label}: {type(function).__name__}")
 
 
-def _plain_write(applied: AppliedPTransform) -> bool:
+def is_plain_write(transform: tfrecordio.WriteToTFRecord) -> bool:
     """Whether files on this machine are written, as many as it takes, and nobody asks which."""
-    sink = applied.transform._sink
+    sink = transform._sink
     return (
-        isinstance(sink.coder, coders.BytesCoder)
+        type(transform).expand is tfrecordio.WriteToTFRecord.expand  # Others may do more.
+        and isinstance(sink.coder, coders.BytesCoder)
         and sink.compression_type in COMPRESSIONS
         and not sink.num_shards
         and "://" not in sink.file_path_prefix.get()

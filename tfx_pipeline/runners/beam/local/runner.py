@@ -17,9 +17,10 @@ from apache_beam.pipeline import Pipeline
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from tfx_pipeline.runners.beam.local import passes
+from tfx_pipeline.runners.beam.local import passes, writes
 from tfx_pipeline.runners.beam.local.accumulators import Store
 from tfx_pipeline.runners.beam.local.plan import Unsupported, make_plan
+from tfx_pipeline.runners.beam.local.signatures import once_a_class
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,9 @@ class LocalRunner(FnApiRunner):  # type: ignore[misc]
     def apply(self, transform: Any, input: Any, options: Any) -> Any:  # noqa: A002
         """Adds a transform to a pipeline that is being built."""
         _remember_views(options)
-        return super().apply(transform, input, options)
+        with once_a_class():
+            written = writes.expand(transform, input)
+            return super().apply(transform, input, options) if written is None else written
 
     def run_pipeline(self, pipeline: Pipeline, options: Any) -> PipelineResult:
         """Runs a pipeline to its end."""
@@ -42,7 +45,8 @@ class LocalRunner(FnApiRunner):  # type: ignore[misc]
             return super().run_pipeline(pipeline, options)
         store = Store.of(options)
         started = time.monotonic()
-        count = passes.run(steps, store)
+        with once_a_class():
+            count = passes.run(steps, store)
         took = time.monotonic() - started
         log.info("%d steps, %d passes over the rows: %.1f s", len(steps), count, took)
         return Done(store)
