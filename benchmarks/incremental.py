@@ -35,6 +35,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the results there")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="assay-bench-"))
+    if folder.is_dir() and any(folder.iterdir()):
+        parser.error(f"{folder} is not empty")
     try:
         days = write_days(folder / "days", given.days + 1, given.rows)
         old, new = days[:-1], days[-1:]
@@ -61,8 +63,7 @@ def write_days(folder: Path, days: int, rows: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"day-{day:02d}.csv" for day in range(days)]
     for number, file in enumerate(files):
-        if not file.exists():
-            generate(file, rows, seed=number)
+        generate(file, rows, seed=number)
     return files
 
 

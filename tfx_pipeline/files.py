@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 from tfx_pipeline.errors import storage_errors
+
+
+def link(source: Path, target: Path) -> None:
+    """Has a file in another place too: by a link, or as a copy where there are no links.
+
+    Raises:
+        OSError: It is gone, or the place cannot be written.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def write_text(path: Path, text: str) -> None:

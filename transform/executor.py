@@ -20,7 +20,7 @@ from typing import Any
 from tfx.components.transform import executor as tfx_executor
 from tfx.types import standard_component_specs
 
-from transform.spans import by_span, copy_files
+from transform.spans import by_span, copy_files, joined
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +50,10 @@ class Executor(tfx_executor.Executor):
         output_dict: dict[str, list[Any]],
         exec_properties: dict[str, Any],
     ) -> None:
+        node = getattr(self._context, "pipeline_node", None)
+        if node is not None and not node.execution_options.caching_options.enable_cache:
+            analyzer_cache = standard_component_specs.ANALYZER_CACHE_KEY
+            input_dict = {k: v for k, v in input_dict.items() if k != analyzer_cache}
         rows = batch_rows(exec_properties.get(standard_component_specs.CUSTOM_CONFIG_KEY))
         with _LOCK, batches_of(rows):
             super().Do(input_dict, output_dict, exec_properties)
@@ -96,6 +100,14 @@ def batches_of(rows: int) -> Iterator[None]:
 
         def _MakeDatasetList(self, *given: Any, **named: Any) -> list[Any]:
             return by_span(super()._MakeDatasetList, *given, **named)
+
+        def _MakeProcessJointlyDatasetList(
+            self, datasets: Any, input_schema: Any, analyze_input_columns: list[str]
+        ) -> list[Any]:
+            dataset = joined(datasets)
+            tfxio = self._CreateTFXIO(dataset, input_schema)
+            dataset.tfxio = tfxio.Project(analyze_input_columns)
+            return [dataset]
 
         @classmethod
         def _EnableIncrementalCache(cls) -> bool:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,29 @@ def by_span(
     pairs = [
         (part, form)
         for pattern, form in zip(file_patterns, file_formats, strict=True)
-        for part in _span_patterns(pattern)
+        # Without a cache to write, parts would be mere graph.
+        for part in ([pattern] if can_process_jointly else _span_patterns(pattern))
     ]
     datasets = make([part for part, _ in pairs], [form for _, form in pairs], *named)
+    seen: Counter[str] = Counter()
     for dataset in datasets:
         if key := _content(dataset.file_pattern):
+            seen[key] += 1
+            if seen[key] > 1:  # The same rows once more are other rows all the same.
+                key = f"{key}-{seen[key]}"
             dataset.dataset_key = type(dataset.dataset_key)(key)
     datasets.sort(key=lambda dataset: dataset.dataset_key)
     for index, dataset in enumerate(datasets):
         dataset.index = index
     return datasets
+
+
+def joined(datasets: Sequence[Any]) -> Any:
+    """The first of some datasets, with the rows of all; nothing is cached of them."""
+    first = datasets[0]
+    first._file_pattern = [dataset.file_pattern for dataset in datasets]
+    first.dataset_key = first.dataset_key.non_cacheable()
+    return first
 
 
 def copy_files(source: str, target: str) -> None:
@@ -87,6 +101,9 @@ def _content(pattern: str) -> str:
 
 
 def _link(source: str, target: str) -> None:
+    if not source.endswith(".gz"):  # The manifest, which is written anew.
+        shutil.copy2(source, target)
+        return
     try:
         os.link(source, target)
     except OSError:

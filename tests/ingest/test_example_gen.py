@@ -266,6 +266,42 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, rows_csv: Path) -> None
         run_node(make_config(tmp_path, "rows.csv"), uri="/sys/assay_test")
 
 
+def test_a_run_after_another_reads_new_files(tmp_path: Path) -> None:
+    """With the cache off, all; and what a killed try left is no part of the artifact."""
+    from tfx.dsl.components.base.base_executor import BaseExecutor
+    from tfx.proto.orchestration import pipeline_pb2
+    from tfx.types import standard_artifacts
+
+    from tfx_pipeline.components.example_gen.component import make_example_gen
+    from tfx_pipeline.components.example_gen.executor import KNOWN_PROPERTY, Executor
+
+    def run(number: int, *, cache: bool = True) -> str:
+        node = pipeline_pb2.PipelineNode()
+        node.execution_options.caching_options.enable_cache = cache
+        artifact = standard_artifacts.Examples()
+        artifact.uri = str(tmp_path / "ExampleGen/examples" / str(number))
+        executor = Executor(BaseExecutor.Context(pipeline_node=node))
+        properties = dict(make_example_gen(make_config(tmp_path, "data")).exec_properties)
+        executor.Do({}, {"examples": [artifact]}, properties)
+        return artifact.get_string_custom_property(KNOWN_PROPERTY)
+
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/1.csv").write_text(numbers_csv(300), encoding="utf-8")
+    assert not run(1)
+    left = tmp_path / "ExampleGen/examples/2/Split-train/data_tfrecord-00000-of-00009.gz"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    (left.parents[1] / "spans.json").write_text("{}")
+    assert run(2) == "1 of 1 files unchanged, not read again"
+    assert not left.exists()
+    assert not run(3, cache=False)
+    shards = [sorted((tmp_path / "ExampleGen/examples" / number).rglob("*.gz")) for number in "123"]
+    contents = [[shard.read_bytes() for shard in found] for found in shards]
+    assert contents[0] == contents[1] == contents[2]
+    assert shards[1][0].samefile(shards[0][0])
+    assert not shards[2][0].samefile(shards[0][0])
+
+
 def test_shards_are_numbered(tmp_path: Path) -> None:
     import tensorflow as tf
 

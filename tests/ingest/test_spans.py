@@ -15,7 +15,7 @@ from tests.ingest.conftest import make_source, numbers_csv
 from tests.ingest.test_parallel import files_of
 from tfx_pipeline.components.earlier import earlier_outputs
 from tfx_pipeline.errors import DataError
-from tfx_pipeline.ingest import spans, write
+from tfx_pipeline.ingest import known, rows, spans, write
 from tfx_pipeline.ingest.files import InputFile, find_files
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.spans import spans_of
@@ -27,6 +27,7 @@ Write = Callable[..., str]
 @pytest.fixture(autouse=True)
 def each_file_is_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "LEAST_BYTES", 1)
+    monkeypatch.setattr(spans, "_FEWEST", 1 << 30)
 
 
 @pytest.fixture
@@ -51,7 +52,8 @@ def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.extend(file.path.name for file in files)
         return chunks(files, *given, **named)
 
-    monkeypatch.setattr(write, "chunks", noted)
+    for module in (write, rows):
+        monkeypatch.setattr(module, "chunks", noted)
     return names
 
 
@@ -112,7 +114,6 @@ def test_another_config_reads_all(
             make_source(folder, split={"eval_fraction": 0.5}),
             make_source(folder, types={"x": "bytes"}),
             make_source(folder, missing_values=["", "-"]),
-            make_source(folder, split={"method": "time", "column": "y"}),
         ]
     ):
         read_files.clear()
@@ -122,10 +123,26 @@ def test_another_config_reads_all(
     assert run(make_source(folder), tmp_path / "runs", 9).known_files == 2, "of the first run"
 
 
-def test_the_bounds_of_a_time_split_count(days: Callable[..., Path], tmp_path: Path) -> None:
-    split = {"method": "time", "column": "y"}
-    run(make_source(str(days(1, 2)), split=split), tmp_path / "runs", 1)
-    assert run(make_source(str(days(3)), split=split), tmp_path / "runs", 2).known_files == 0
+def test_a_time_split_moves_the_days_at_its_cuts(
+    tmp_path: Path, write: Write, read_files: list[str]
+) -> None:
+    def day(number: int) -> None:
+        rows = "".join(f"{n},{100 * number + n}\n" for n in range(60))
+        write("x,y\n" + rows, f"data/day-{number:02d}.csv")
+
+    for number in range(10):
+        day(number)
+    split = {"method": "time", "column": "y", "eval_fraction": 0.2, "val_fraction": 0.1}
+    source = make_source(str(tmp_path / "data"), split=split)
+    run(source, tmp_path / "runs", 1)
+    day(10)
+    read_files.clear()
+    second = run(source, tmp_path / "runs", 2)
+    # The column of all days, then those that are new or in another split.
+    assert read_files[11:] == ["day-07.csv", "day-08.csv", "day-10.csv"]
+    run(source, tmp_path / "others", 1)
+    assert files_of(tmp_path / "runs/2") == files_of(tmp_path / "others/1")
+    assert second.known_files == 8
 
 
 def test_what_is_not_whole_is_read_again(
@@ -165,17 +182,17 @@ def test_labels_are_checked_over_old_and_new(
     """A class that only the old rows have is there; one that none has is an error as ever."""
     label = {"column": "y", "task": "multiclass", "classes": ["a", "b"]}
 
-    def rows(name: str) -> str:
+    def labelled(name: str) -> str:
         return "x,y\n" + "".join(f"{n},{name}\n" for n in range(60))
 
-    write(rows("a"), "data/1.csv")
-    write(rows("b"), "data/2.csv")
+    write(labelled("a"), "data/1.csv")
+    write(labelled("b"), "data/2.csv")
     source = make_source(str(tmp_path / "data"), label=label)
     run(source, tmp_path / "runs", 1)
     (tmp_path / "data/2.csv").unlink()
     with pytest.raises(DataError, match="the label is 'a' in all 60 rows"):
         run(source, tmp_path / "runs", 2)
-    write(rows("b"), "data/3.csv")
+    write(labelled("b"), "data/3.csv")
     assert run(source, tmp_path / "runs", 3).known_files == 2, "its name does not count"
 
 
@@ -192,6 +209,62 @@ def test_columns_must_hold_what_they_held(tmp_path: Path) -> None:
         run(source, tmp_path / "runs", 2)
 
 
+def test_a_column_of_nulls_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a span of two files, the second of which has no value: the first is not forgotten."""
+    monkeypatch.setattr(spans, "LEAST_BYTES", 1 << 30)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    numbers = [float(n) for n in range(60)]
+    nulls = pa.nulls(60, pa.null())
+    parquet.write_table(pa.table({"x": numbers, "y": numbers}), folder / "1.parquet")
+    parquet.write_table(pa.table({"x": nulls, "y": numbers}), folder / "2.parquet")
+    written = run(make_source(str(folder), types={"x": "bytes"}), tmp_path / "runs", 1)
+    [record] = written.records.spans.values()
+    assert record.columns["x"] == "numbers"
+
+
+def test_what_all_files_together_lack(tmp_path: Path) -> None:
+    """Also where none is read."""
+    import tensorflow as tf
+
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, columns in (("1", "xy"), ("2", "y")):
+        with tf.io.TFRecordWriter(str(folder / f"{name}.tfrecord")) as writer:
+            for row in range(60):
+                example = tf.train.Example()
+                for column in columns:
+                    example.features.feature[column].float_list.value.append(row + int(name))
+                writer.write(example.SerializeToString())
+    source = make_source(str(folder))
+    run(source, tmp_path / "runs", 1)
+    (folder / "1.tfrecord").unlink()
+    with pytest.raises(DataError, match="there is no column 'x'"):
+        run(source, tmp_path / "runs", 2)
+
+
+def test_a_shard_that_goes_while_it_is_linked(
+    days: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody deletes the run: its day is read."""
+    source = make_source(str(days(1, 2)))
+    run(source, tmp_path / "runs", 1)
+    link = known.link
+    linked: list[Path] = []
+
+    def gone(shard: Path, target: Path) -> None:
+        linked.append(shard)
+        if len(linked) == 2:
+            shard.unlink()
+        link(shard, target)
+
+    monkeypatch.setattr(known, "link", gone)
+    assert run(source, tmp_path / "runs", 2).known_files == 1
+    monkeypatch.setattr(known, "link", link)
+    run(source, tmp_path / "others", 1)
+    assert files_of(tmp_path / "runs/2") == files_of(tmp_path / "others/1")
+
+
 def test_the_same_file_twice_is_two_spans(days: Callable[..., Path], tmp_path: Path) -> None:
     folder = days(1)
     (folder / "day-02.csv").write_bytes((folder / "day-01.csv").read_bytes())
@@ -203,13 +276,30 @@ def test_the_same_file_twice_is_two_spans(days: Callable[..., Path], tmp_path: P
 def test_small_files_are_together_and_many_are_not_many_spans(
     days: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = make_source(str(days(*range(90))))
+    monkeypatch.setattr(spans, "_FEWEST", 16)
+    folder = days(*range(90))
+    source = make_source(str(folder))
     files = find_files(source)
-    found = spans_of(files, source, None)
-    assert 32 <= len(found) <= 64
-    assert [file for span in found for file in span.files] == files
+    before = spans_of(files, source, None)
+    assert 10 <= len(before) <= 40
+    assert [file for span in before for file in span.files] == files
+    keys = {span.key for span in before}
+
+    (folder / "day-00.csv").unlink()
+    (folder / "day-50.csv").unlink()
     days(90)
-    more = spans_of(find_files(source), source, None)
-    assert [span.key for span in more[: len(found) - 1]] == [span.key for span in found[:-1]]
-    monkeypatch.setattr(spans, "LEAST_BYTES", 1 << 20)
-    assert len(spans_of(files, source, None)) == 1
+    after = spans_of(find_files(source), source, None)
+    assert len([span for span in after if span.key not in keys]) <= 3
+    monkeypatch.setattr(spans, "LEAST_BYTES", 1 << 30)
+    assert len(spans_of(find_files(source), source, None)) == 1
+
+
+def test_a_file_that_is_to_be_read_otherwise_is_another(
+    days: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Its name says how: the same bytes are no gzip."""
+    folder = days(1)
+    run(make_source(str(folder)), tmp_path / "runs", 1)
+    (folder / "day-01.csv").rename(folder / "day-01.csv.gz")
+    with pytest.raises(DataError, match=r"damaged|gzip"):
+        run(make_source(str(folder)), tmp_path / "runs", 2)

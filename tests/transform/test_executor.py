@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any
 
@@ -88,29 +87,18 @@ def test_the_stock_processor_comes_back_after_an_error() -> None:
     assert tfx_executor.TransformProcessor is stock
 
 
-@pytest.mark.slow
-def test_results_do_not_depend_on_the_clock(
-    transformed: Transformed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beam would size its batches by the time that they take, and so change sums of floats."""
-    from apache_beam.transforms import util
+def test_rows_come_in_batches_of_one_size() -> None:
+    """Beam would size them by the time that they take, and so change sums of floats."""
+    from tensorflow_metadata.proto.v0 import schema_pb2
+    from tfx.components.transform import executor as tfx_executor
+    from tfx.proto import example_gen_pb2
 
-    from transform.executor import Executor
+    from transform.executor import batches_of
 
-    ticks = itertools.count(step=100.0)  # Seconds: no batch could be quick enough to grow.
-    original = util._BatchSizeEstimator.__init__
-
-    def slow(self: object, *args: object, **kwargs: object) -> None:
-        original(self, *args, **{**kwargs, "clock": lambda: next(ticks)})
-
-    monkeypatch.setattr(util._BatchSizeEstimator, "__init__", slow)
-    folder = transformed.folder.parent
-    write_split(folder, "train", transformed.rows)
-    again = run_executor(Executor, folder, "slow_clock")
-    for name, feature in transformed.features.items():
-        other = again.features[name]
-        values, others = (getattr(t, "values", t).numpy() for t in (feature, other))
-        assert values.tobytes() == others.tobytes(), name
+    asked = (example_gen_pb2.FORMAT_TF_EXAMPLE, schema_pb2.Schema())
+    assert tfx_executor.TransformProcessor()._GetDesiredBatchSize(*asked) is None
+    with batches_of(5):
+        assert tfx_executor.TransformProcessor()._GetDesiredBatchSize(*asked) == 5
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ CONFIG = TransformConfig.model_validate(
         "label": {"column": "kind", "task": "multiclass", "classes": ["a", "b", "c"]},
     }
 )
-ROWS = {"a" * 16: (0, 25), "b" * 16: (25, 45), "c" * 16: (45, 60)}
+# The rows of `d` are those of `b` once more.
+ROWS = {"a" * 16: (0, 25), "b" * 16: (25, 45), "c" * 16: (45, 60), "d" * 16: (25, 45)}
 
 
 def write_spans(folder: Path, spans: str) -> None:
@@ -64,9 +65,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.mark.slow
 def test_only_the_new_span_is_analyzed(tmp_path: Path, read: Counter[str]) -> None:
     write_schema(tmp_path, table(60))
-    write_spans(tmp_path, "ab")
+    write_spans(tmp_path, "abd")
     first = run(tmp_path, "first")
-    assert read == {"a": 2, "b": 2}, "once to analyze, once to transform"
+    assert read == {"a": 2, "b": 2, "d": 2}, "once to analyze, once to transform"
 
     read.clear()
     write_spans(tmp_path, "c")
@@ -74,10 +75,10 @@ def test_only_the_new_span_is_analyzed(tmp_path: Path, read: Counter[str]) -> No
     (tmp_path / "examples").rename(tmp_path / "moved")
     (tmp_path / "moved").rename(tmp_path / "examples")
     second = run(tmp_path, "second", first.folder / "cache")
-    assert read == {"a": 1, "b": 1, "c": 2}
+    assert read == {"a": 1, "b": 1, "c": 2, "d": 1}
 
     whole = tmp_path / "whole"
-    write_split(whole, "train", table(60))
+    write_split(whole, "train", table(60) + table(60)[25:45])
     write_split(whole, "eval", table(60))
     write_schema(whole, table(60))
     cold = run(whole, "cold")

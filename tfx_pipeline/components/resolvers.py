@@ -174,8 +174,9 @@ class AnalyzerCache(resolver.ResolverStrategy):  # type: ignore[misc]
 
     Our Transform keys its analyzer cache by the content of each span and by the analyzer, so what
     an earlier run has computed on the same rows is reused although the preprocessing, or another
-    span of the data, has changed. An execution with this custom_config and these examples is this one, run before: it and what came
-    after it are passed over, so that it resolves what it resolved then and is cached.
+    span of the data, has changed. An execution with this custom_config and these examples is this
+    one, run before: it and what came after it are passed over, so that it resolves what it resolved
+    then and is cached.
 
     Args:
         custom_config: Transform's `custom_config` as it is stored with its executions.

@@ -6,8 +6,6 @@ made of them, so its shards are what reading it again would make. They are linke
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from tfx_pipeline.errors import storage_errors
-from tfx_pipeline.files import write_text
+from tfx_pipeline.files import link, write_text
 from tfx_pipeline.ingest.checks import LabelCount
 from tfx_pipeline.ingest.shards import shard_names
 from tfx_pipeline.ingest.spans import Span
@@ -108,7 +106,9 @@ def link_known(
         for key, record in _read(artifact).items():
             if key in wanted and key not in known and _is_whole(record, artifact):
                 prefix = wanted[key].prefix if several else ""
-                known[key] = _linked(record, artifact, folder, prefix)
+                linked = _linked(record, artifact, folder, prefix)
+                if linked is not None:
+                    known[key] = linked
     return known
 
 
@@ -137,7 +137,8 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _linked(record: SpanRecord, artifact: Path, folder: Path, prefix: str) -> SpanRecord:
+def _linked(record: SpanRecord, artifact: Path, folder: Path, prefix: str) -> SpanRecord | None:
+    """The record of what is linked now; None: it is gone meanwhile, and will be read."""
     shards: dict[str, list[Shard]] = {}
     for split, old in record.shards.items():
         names = shard_names(len(old), prefix)
@@ -147,15 +148,18 @@ def _linked(record: SpanRecord, artifact: Path, folder: Path, prefix: str) -> Sp
         with storage_errors(str(folder)):
             (folder / split).mkdir(parents=True, exist_ok=True)
             for shard, name in zip(old, names, strict=True):
-                _link(artifact / f"Split-{split}" / shard.name, folder / split / name)
+                try:
+                    link(artifact / f"Split-{split}" / shard.name, folder / split / name)
+                except FileNotFoundError:
+                    _unlink(shards, folder)
+                    return None
     return record.model_copy(update={"shards": shards})
 
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)  # Another disk, or one without links.
+def _unlink(shards: dict[str, list[Shard]], folder: Path) -> None:
+    for split, those in shards.items():
+        for shard in those:
+            (folder / split / shard.name).unlink(missing_ok=True)
 
 
 def _plain(value: object) -> bool | int | float | str:

@@ -53,9 +53,11 @@ class Seen:
         rows: How many they have.
         columns: Of each file, unless it is a CSV: what its columns hold, by their names.
         first: What each column that is needed holds, and the first file in which it does.
+        known: One that need not be read.
     """
 
     rows: int = 0
+    known: InputFile | None = None
     columns: dict[Path, dict[str, str]] = field(default_factory=dict)
     first: dict[str, tuple[str, InputFile]] = field(default_factory=dict)
 
@@ -67,7 +69,7 @@ class Seen:
                 could do.
         """
         if file.format != "csv":
-            self.columns.setdefault(file.path, {}).update(held)
+            join_columns(self.columns.setdefault(file.path, {}), held)
         for name, kind in held.items():
             if name not in needed or kind == _NOTHING:
                 continue
@@ -78,6 +80,13 @@ class Seen:
                     where=str(file.path),
                     hint="Write it with one type in all files.",
                 )
+
+
+def join_columns(columns: dict[str, str], held: dict[str, str]) -> None:
+    """Adds what columns hold in other rows: nothing, where others hold something, tells nothing."""
+    for name, kind in held.items():
+        if kind != _NOTHING or name not in columns:
+            columns[name] = kind
 
 
 def chunks(
@@ -110,7 +119,7 @@ def chunks(
     for number, file in enumerate(files):
         found = column_names(file, source)
         if found is not None:
-            require_columns(file, found, needed, files[0] if number else None)
+            require_columns(file, found, needed, files[0] if number else seen.known)
             if number == 0:
                 _log_unused(found, source)
         row = 0
@@ -122,6 +131,17 @@ def chunks(
         if not row:
             _log.warning("%s has no rows", file.path)
         seen.rows += row
+    check_all(files, source, needed, seen)
+
+
+def check_all(
+    files: Sequence[InputFile], source: Source, needed: Sequence[str], seen: Seen
+) -> None:
+    """Checks what only all files together tell, once all are known.
+
+    Raises:
+        DataError: There is no row at all, or no tf.Example has a feature.
+    """
     if not seen.rows:
         what = "a header but no rows" if files[0].format == "csv" else "no rows"
         raise DataError(

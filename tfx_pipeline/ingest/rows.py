@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -230,11 +231,16 @@ def time_bounds(files: Sequence[InputFile], source: Source) -> splits.TimeBounds
     column = source.data.split.column
     assert column, "SplitConfig lets no time split pass without its column"
     faults, values = Faults(source), []
+    ranges: dict[Path, tuple[float, float]] = {}
     for chunk in chunks(files, source, [column]):
         names = frozenset(chunk.rows.schema.names)
         found, bad = splits.times(_column(chunk, column, names), source.dates.get(column, ""))
-        values.append(found[~np.isnan(found)])
+        present = found[~np.isnan(found)]
+        values.append(present)
+        if len(present):
+            low, high = ranges.get(chunk.file.path, (np.inf, -np.inf))
+            ranges[chunk.file.path] = (min(low, present.min()), max(high, present.max()))
         faults.add(chunk.file, chunk.first_row, column, bad)
     if not source.data.max_bad_rows or not any(map(len, values)):
         faults.raise_any(files)
-    return splits.time_bounds(values, source.data.split)
+    return replace(splits.time_bounds(values, source.data.split), ranges=ranges)

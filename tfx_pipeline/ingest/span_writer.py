@@ -9,7 +9,7 @@ from tfx_pipeline.ingest.checks import LabelCount
 from tfx_pipeline.ingest.encode import EncodedRows
 from tfx_pipeline.ingest.files import SPLITS
 from tfx_pipeline.ingest.known import Shard, SpanRecord, labels_of
-from tfx_pipeline.ingest.readers import Seen
+from tfx_pipeline.ingest.readers import Seen, join_columns
 from tfx_pipeline.ingest.shards import ShardWriter
 from tfx_pipeline.ingest.spans import Span
 from tfx_pipeline.ingest.tally import Tally, merge_labels
@@ -75,6 +75,9 @@ class SpanWriter:
             for name, writer in self._writers.items()
         }
         files = [file.path for file in self.span.files]
+        columns: dict[str, str] = {}
+        for path in files:
+            join_columns(columns, seen.columns.get(path, {}))
         ragged = sum(self.tally.ragged.rows[path] for path in files)
         return SpanRecord(
             shards=shards,
@@ -82,7 +85,7 @@ class SpanWriter:
             split_by=sorted(self._split_by),
             labels=labels_of(self._labels),
             odd_values=[(column, what, count) for (column, what), count in self._odd.items()],
-            columns={k: v for path in files for k, v in seen.columns.get(path, {}).items()},
+            columns=columns,
             has_bad_rows=self._has_bad_rows or ragged > 0,
         )
 

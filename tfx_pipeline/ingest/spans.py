@@ -14,10 +14,11 @@ from tfx_pipeline.ingest.sizes import file_size
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.splits import TimeBounds
 
-# A span costs Transform some tenths of a second of graph, as much as analyzing 4 MB of CSV does.
-LEAST_BYTES = 4 << 20
-_FEWEST = 32  # Of much data; there are twice as many at most.
+# A span costs Transform a tenth of a second of graph at 15 columns, analyzing 8 MB of CSV two.
+LEAST_BYTES = 8 << 20
+_FEWEST = 16  # Of much data, about; twice as many at most, about.
 _FORMAT = 1  # Of what is written of a span: another one makes all spans new.
+_PARSERS = ("pyarrow", "numpy", "tfx-assay")
 
 
 @dataclass(frozen=True)
@@ -42,44 +43,53 @@ class Span:
 def spans_of(files: Sequence[InputFile], source: Source, bounds: TimeBounds | None) -> list[Span]:
     """Cuts files into spans: each file is one if it is large enough, small ones are together.
 
-    New files behind the old ones, as days are, leave the spans before as they were. (Twice the data
-    may be cut into spans twice as large, that is once in a long while.)
+    Where small ones are cut follows from their content, so new files and files that are gone leave
+    most other spans as they were. (Of twice the data spans are twice as large: once in a long
+    while all are new.)
 
     Raises:
         DataError: A file cannot be read.
     """
     if files[0].format == "images" or source.path_columns:
         return [Span(tuple(files), "")]
-    how = _how(source, bounds)
+    how = _how(source)
     seen: Counter[str] = Counter()
     spans = []
-    for together in _cut(files):
-        content = [f"{file_digest(file.path)} {file.split or ''}" for file in together]
+    for together in _cut([(file, file_digest(file.path)) for file in files]):
+        content = [
+            f"{digest} {file.format} {file.path.suffix} {file.split or ''}"
+            for file, digest in together
+        ]
+        if bounds is not None:
+            content.append(bounds.within(file.path for file, _ in together))
         key = hashlib.sha256("\n".join([how, *content]).encode()).hexdigest()
         seen[key] += 1
         if seen[key] > 1:  # The same rows once more.
             key = hashlib.sha256(f"{key} {seen[key]}".encode()).hexdigest()
-        spans.append(Span(tuple(together), key))
+        spans.append(Span(tuple(file for file, _ in together), key))
     return spans
 
 
-def _cut(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:
-    sizes = [file_size(file.path) for file in files]
+def _cut(files: Sequence[tuple[InputFile, str]]) -> Iterator[list[tuple[InputFile, str]]]:
+    """Cuts behind each file of `least` bytes or more, and among others once in so many."""
+    sizes = [file_size(file.path) for file, _ in files]
     # A power of two, so that it seldom changes while the data grow.
     least = max(LEAST_BYTES, 2 ** ((sum(sizes) // _FEWEST).bit_length() - 1))
-    together: list[InputFile] = []
-    size = 0
-    for file, its_size in zip(files, sizes, strict=True):
-        if together and (size >= least or file.split != together[-1].split):
+    together: list[tuple[InputFile, str]] = []
+    for (file, digest), size in zip(files, sizes, strict=True):
+        if together and file.split != together[-1][0].split:
             yield together
-            together, size = [], 0
-        together.append(file)
-        size += its_size
-    yield together
+            together = []
+        together.append((file, digest))
+        if int(digest[:8], 16) < size / least * 2**32:
+            yield together
+            together = []
+    if together:
+        yield together
 
 
-def _how(source: Source, bounds: TimeBounds | None) -> str:
+def _how(source: Source) -> str:
     content = json.loads(source.to_json())
     del content["paths"], content["data"]["path"]
-    cut = [] if bounds is None else [repr(bounds)]
-    return json.dumps([_FORMAT, version("tfx-assay"), content, cut], sort_keys=True)
+    versions = [version(package) for package in _PARSERS]
+    return json.dumps([_FORMAT, versions, content], sort_keys=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,10 +25,18 @@ TRAIN, VAL, EVAL = range(len(SPLITS))
 
 @dataclass(frozen=True)
 class TimeBounds:
-    """Where a time split cuts: val starts at `val_from`, eval at `eval_from`, in column units."""
+    """Where a time split cuts: val starts at `val_from`, eval at `eval_from`, in column units.
+    `ranges`: first and last time of each file."""
 
     val_from: float
     eval_from: float
+    ranges: dict[Path, tuple[float, float]] = field(default_factory=dict, compare=False)
+
+    def within(self, paths: Iterable[Path]) -> str:
+        """What the cuts do to the rows of files: the split that all are in, else the cuts."""
+        ends = [end for path in paths for end in self.ranges.get(path, ())]
+        splits = set(time_splits(np.array(ends), self).tolist())
+        return str(splits.pop()) if len(splits) == 1 else f"{self.val_from!r} {self.eval_from!r}"
 
 
 def hash_splits(rows: pa.RecordBatch, split: SplitConfig) -> np.ndarray:
@@ -123,8 +132,10 @@ def time_bounds(values: Iterable[np.ndarray], split: SplitConfig) -> TimeBounds:
     ordered = np.sort(np.concatenate(list(values)))
     eval_at = round(len(ordered) * (1 - split.eval_fraction))
     val_at = round(len(ordered) * (1 - split.eval_fraction - split.val_fraction))
-    at = [float(ordered[min(index, len(ordered) - 1)]) for index in (val_at, eval_at)]
-    return TimeBounds(*at)
+    val_from, eval_from = (
+        float(ordered[min(index, len(ordered) - 1)]) for index in (val_at, eval_at)
+    )
+    return TimeBounds(val_from, eval_from)
 
 
 def time_splits(values: np.ndarray, bounds: TimeBounds) -> np.ndarray:

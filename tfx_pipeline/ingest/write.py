@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tfx_pipeline.ingest.files import SPLITS, find_files
 from tfx_pipeline.ingest.known import SpanRecord, SpanRecords, link_known
-from tfx_pipeline.ingest.readers import Seen, chunks
+from tfx_pipeline.ingest.readers import Seen, check_all, chunks
 from tfx_pipeline.ingest.rows import sliced, time_bounds
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.span_writer import SpanWriter
@@ -87,6 +87,7 @@ def write_splits(
             if record := known.get(span.key):
                 record.add_to(written.tally)
                 seen.rows += sum(record.rows)
+                seen.known = seen.known or span.files[0]
                 seen.add(span.files[0], record.columns, source.needed_columns)
                 written.known_files += len(span.files)
                 written.add(span, record)
@@ -95,6 +96,8 @@ def write_splits(
         try:
             if writers:
                 _read(writers, source, bounds, seen, processes)
+            else:
+                check_all(files, source, source.needed_columns, seen)
             written.tally.check(files)
             for writer in writers:
                 written.add(writer.span, writer.finish(seen))

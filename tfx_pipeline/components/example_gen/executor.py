@@ -28,6 +28,7 @@ from tfx_pipeline.ingest.write import Written, write_splits
 
 REJECTED_PROPERTY = "rows_rejected"
 NOTE_PROPERTY = "note"
+KNOWN_PROPERTY = "known"  # Of the run that made the artifact, not of those that find it cached.
 _log = logging.getLogger(__name__)
 
 
@@ -84,8 +85,10 @@ class Executor(base_executor.BaseExecutor):
         odd = _odd(tally, rejected)
         if odd:
             _log.warning("%s", odd)
-        if note := "; ".join(filter(None, [_known(written), odd])):
-            examples.set_string_custom_property(NOTE_PROPERTY, note)
+            examples.set_string_custom_property(NOTE_PROPERTY, odd)
+        if known := _known(written):
+            examples.set_string_custom_property(KNOWN_PROPERTY, known)
+            _log.info("%s", known)
         _log.info("wrote %s", ", ".join(f"{rows[name]} rows of {name}" for name in names))
 
 
@@ -105,7 +108,7 @@ def _fingerprint(exec_properties: dict[str, Any]) -> str:
 def _known(written: Written) -> str:
     if not written.known_files:
         return ""
-    return f"{written.known_files:,} of {written.files:,} files are read already"
+    return f"{written.known_files:,} of {written.files:,} files unchanged, not read again"
 
 
 def _odd(tally: Tally, rejected: Path | None) -> str:
