@@ -20,6 +20,7 @@ from pyarrow import feather, parquet
 from tests.ingest.conftest import make_source, numbers_csv, read_source
 from tfx_pipeline.errors import DataError
 from tfx_pipeline.ingest import csv_reader
+from tfx_pipeline.ingest.files import find_files, left_out
 
 Write = Callable[..., str]
 BY_Y = {"method": "time", "column": "y", "eval_fraction": 0.4, "val_fraction": 0}
@@ -134,6 +135,26 @@ def test_several_files_in_any_layout(write: Write, tmp_path: Path) -> None:
     write("", "d/_SUCCESS")
     assert read(str(tmp_path / "d"))["x"] == [[1.0], [2.0]]
     assert read(str(tmp_path / "d" / "**" / "[ab].csv"))["x"] == [[1.0], [2.0]]
+
+
+def test_what_is_no_data_by_its_ending_is_left_out(write: Write, tmp_path: Path) -> None:
+    """Whether the format is stated or not; where no ending tells, a stated format says it all."""
+    write("x,y\n1,1\n", "d/a.csv")
+    write("x,y\n2,", "d/b.csv.tmp")
+    write("x,y\n3,3\n", "d/copy.csv.bak")
+    folder = str(tmp_path / "d")
+    for data in ({}, {"format": "csv"}):
+        source = make_source(folder, **data)
+        assert [file.path.name for file in find_files(source)] == ["a.csv"]
+        assert [path.name for path in left_out(source)] == ["b.csv.tmp", "copy.csv.bak"]
+    (tmp_path / "d/a.csv").unlink()
+    (tmp_path / "d/b.csv.tmp").unlink()
+    source = make_source(folder, format="csv")
+    assert [file.path.name for file in find_files(source)] == ["copy.csv.bak"]
+    assert left_out(source) == []
+    (tmp_path / "d/copy.csv.bak").unlink()
+    with pytest.raises(DataError, match="the folder is empty"):
+        find_files(source)
 
 
 def test_parquet_types(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from tfx_pipeline.errors import ConfigError, StorageError
 from tfx_pipeline.files import write_text
+from tfx_pipeline.ingest.known import SpanRecords
 from tfx_pipeline.report import record as records
 from tfx_pipeline.report.compare import differences
-from tfx_pipeline.report.record import NodeRecord, RunRecord
+from tfx_pipeline.report.record import ArtifactRecord, NodeRecord, RunRecord
 
 
 def make(root: Path, run_id: str, **fields: object) -> RunRecord:
@@ -88,6 +89,15 @@ def test_differences_are_named_by_section(tmp_path: Path) -> None:
         nodes={"Trainer": NodeRecord()},
     )
     second = make(tmp_path, "20260102-000000-bbbb", metrics={"auc": 0.95}, data_digest="b")
+    for record, files in (
+        (first, {"1.csv": "c" * 64}),
+        (second, {"1.csv": "c" * 64, "2.csv": "d"}),
+    ):
+        uri = tmp_path / record.run_id
+        SpanRecords(spans={}, files=files).write(uri)
+        properties = {"rows_train": 10 * len(files), "rows_eval": 5}
+        examples = ArtifactRecord(type="Examples", uri=str(uri), id=1, properties=properties)
+        record.nodes["ExampleGen"] = NodeRecord(artifacts={"examples": [examples]})
     for record, steps in ((first, 100), (second, 200)):
         text = f"train: {{steps: {steps}, seed: 1}}\ngates: {{slices: [[a]]}}\n"
         (tmp_path / record.run_id / records.CONFIG_FILE).write_text(text)
@@ -95,6 +105,8 @@ def test_differences_are_named_by_section(tmp_path: Path) -> None:
     assert found == {
         ("config", "train.steps"): (100, 200),
         ("data", "digest"): ("a", "b"),
+        ("data", "rows_train"): (10, 20),
+        ("data", "2.csv"): (None, "d"),
         ("metrics", "auc"): (0.9, 0.95),
     }
     assert differences(tmp_path, first, first) == []

@@ -19,18 +19,17 @@ def demo(
     rows: Annotated[int, typer.Option(min=1, help="Held-out rows to ask the server for.")] = 5,
 ) -> None:
     """Run a template: raw rows, a gated model, a server, answers beside the truth."""
-    from rich.console import Console
-
     from tfx_pipeline.cli.asking import ask
     from tfx_pipeline.cli.running import run_shown
     from tfx_pipeline.config import load_config
     from tfx_pipeline.runners.local.run import RunOptions
     from tfx_pipeline.templates.copy import copy_template
+    from tfx_pipeline.terminal import Terminal
 
     target = copy_template(template, folder or Path(template))
     config = load_config(target)
     record = run_shown(config, RunOptions())
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     ask(config, record, console, rows=rows)
     assay, where = _this_command(), target.parent
     steps = [

@@ -36,7 +36,7 @@ def load_config(path: str | Path) -> PipelineConfig:
             "no such config file",
             where=str(source),
             hint="Write one with `assay init --data my.csv --label COLUMN`, "
-            "or name yours: `assay run path/to/pipeline.yaml`.",
+            "or name yours: `assay run FOLDER`, and `-c FOLDER` for all other commands.",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", where=str(source)) from error

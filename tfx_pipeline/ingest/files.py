@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
-import logging
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -38,7 +37,6 @@ _ENDINGS: dict[str, Format] = {
     ".tfrecord": "tfrecord",
     ".tfrecords": "tfrecord",
 }
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -195,28 +193,49 @@ def _expand(path: str, source: Source) -> list[Path]:
     raise DataError("the file does not exist", where=path, hint=_siblings(literal))
 
 
+def left_out(source: Source) -> list[Path]:
+    """Files in the folders that the source names whose ending is none of the data's."""
+    if source.data.format == "images":
+        return []
+    folders = [Path(path) for path in source.paths if Path(path).is_dir()]
+    return [path for folder in folders for path in _told_apart(folder, source)[1]]
+
+
 def _files_in(folder: Path, source: Source) -> list[Path]:
-    """Data files in a folder and below; hidden ones and markers such as _SUCCESS are left out."""
+    """Data files in a folder and below."""
     if source.data.format == "images":
         return image_folder.class_folders(folder)
+    found, others = _told_apart(folder, source)
+    if not found:
+        raise DataError(
+            f"the folder holds no data file ({len(others)} files of unknown ending)"
+            if others
+            else "the folder is empty",
+            where=str(folder),
+            hint="Set `data.format` when the files' endings do not tell it; `images` for a folder "
+            "with one folder of images a class."
+            if others
+            else "Put the data there, or name another folder in `data.path`.",
+        )
+    return found
+
+
+def _told_apart(folder: Path, source: Source) -> tuple[list[Path], list[Path]]:
+    """The data files in a folder and below, and the others; hidden ones and markers such as
+    _SUCCESS are neither. Where a format is stated and no ending is its, all are data."""
+    stated = source.data.format
     found: list[Path] = []
     others: list[Path] = []
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder).parts
         if not path.is_file() or any(part.startswith((".", "_")) for part in inside):
             continue
-        known = source.data.format != "auto" or _ending_format(path)
-        (found if known else others).append(path)
-    if not found:
-        raise DataError(
-            f"the folder holds no data file ({len(others)} files of unknown ending)",
-            where=str(folder),
-            hint="Set `data.format` when the files' endings do not tell it; `images` for a folder "
-            "with one folder of images a class.",
-        )
-    if others:
-        _log.info("%s: %d files of unknown ending are left out", folder, len(others))
-    return found
+        ending = _ending_format(path)
+        is_data = ending is not None if stated == "auto" else ending == stated
+        (found if is_data else others).append(path)
+    if not found and stated != "auto":
+        return others, []
+    return found, others
 
 
 def _split_folders(folder: Path, source: Source) -> list[tuple[Path, str | None]]:

@@ -61,9 +61,15 @@ class SpanRecord(BaseModel):
 
 
 class SpanRecords(BaseModel):
-    """The spans of an `Examples` artifact, by their keys."""
+    """What an `Examples` artifact was made of.
+
+    Attributes:
+        spans: Those that need not be read again, by their keys.
+        files: SHA-256 of each file, by its path, in the order in which they were read.
+    """
 
     spans: dict[str, SpanRecord]
+    files: dict[str, str] = {}
 
     def write(self, folder: Path) -> None:
         """Writes `spans.json` into the artifact's folder.
@@ -71,7 +77,7 @@ class SpanRecords(BaseModel):
         Raises:
             StorageError: It cannot be written.
         """
-        in_order = SpanRecords(spans=dict(sorted(self.spans.items())))
+        in_order = SpanRecords(spans=dict(sorted(self.spans.items())), files=self.files)
         write_text(folder / SPANS_FILE, in_order.model_dump_json())
 
 
@@ -103,7 +109,7 @@ def link_known(
     for artifact in earlier:
         if len(known) == len(wanted):
             break
-        for key, record in _read(artifact).items():
+        for key, record in read_records(artifact).spans.items():
             if key in wanted and key not in known and _is_whole(record, artifact):
                 prefix = wanted[key].prefix if several else ""
                 linked = _linked(record, artifact, folder, prefix)
@@ -112,12 +118,12 @@ def link_known(
     return known
 
 
-def _read(artifact: Path) -> dict[str, SpanRecord]:
+def read_records(artifact: Path) -> SpanRecords:
+    """What an artifact was made of; nothing where it does not say so."""
     try:
-        content = (artifact / SPANS_FILE).read_bytes()
-        return SpanRecords.model_validate_json(content).spans
+        return SpanRecords.model_validate_json((artifact / SPANS_FILE).read_bytes())
     except (OSError, ValidationError):
-        return {}  # None was written, or a later version wrote it.
+        return SpanRecords(spans={})  # None was written, or a later version wrote it.
 
 
 def _is_whole(record: SpanRecord, artifact: Path) -> bool:

@@ -29,10 +29,12 @@ class Span:
         files: In the order in which they are read.
         key: SHA-256 of their content and of all that decides what is made of it, hexadecimal; "":
             what is made of them depends on other files (images that are named in the rows).
+        digests: SHA-256 of each file, hexadecimal; none where the key is empty.
     """
 
     files: tuple[InputFile, ...]
     key: str
+    digests: tuple[str, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -66,7 +68,8 @@ def spans_of(files: Sequence[InputFile], source: Source, bounds: TimeBounds | No
         seen[key] += 1
         if seen[key] > 1:  # The same rows once more.
             key = hashlib.sha256(f"{key} {seen[key]}".encode()).hexdigest()
-        spans.append(Span(tuple(file for file, _ in together), key))
+        its_files, digests = zip(*together, strict=True)
+        spans.append(Span(its_files, key, digests))
     return spans
 
 

@@ -28,7 +28,7 @@ class Written:
         tally: What was wrong with rows, or odd.
         rows: Rows of each split.
         split_by: Columns whose values decided the splits; none where folders did.
-        records: Of the spans that need not be read again.
+        records: The files, and the spans that need not be read again.
         files: How many files the data are.
         known_files: How many of them were not read, for an earlier run had.
     """
@@ -82,6 +82,9 @@ def write_splits(
     with unchanged(files, source, fingerprint):
         bounds = time_bounds(files, source)
         spans = spans_of(files, source, bounds)
+        for span in spans:
+            paths = [str(file.path) for file in span.files]
+            written.records.files.update(zip(paths, span.digests, strict=False))
         known = link_known(spans, earlier, folder)
         for span in spans:
             if record := known.get(span.key):

@@ -45,12 +45,11 @@ def init(
     ] = False,
 ) -> None:
     """Read your data and write a commented pipeline.yaml that runs as it is."""
-    from rich.console import Console
-
     from tfx_pipeline.errors import ConfigError
     from tfx_pipeline.files import write_text
+    from tfx_pipeline.terminal import Terminal
 
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     if list_templates:
         _list_templates(console)
         return

@@ -9,7 +9,10 @@ from typing import Any
 
 import yaml
 
+from tfx_pipeline.ingest.known import read_records
 from tfx_pipeline.report.record import CONFIG_FILE, RunRecord
+
+_DIGITS = 12  # Of a digest: enough to tell two apart.
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,15 @@ def _config(root: Path, record: RunRecord) -> dict[str, Any]:
 
 
 def _data(record: RunRecord) -> dict[str, Any]:
-    return {"digest": record.data_digest}
+    """Of all the data and, where their artifact says so, how many rows, and of each file."""
+    found: dict[str, Any] = {"digest": record.data_digest[:_DIGITS] or None}
+    node = record.nodes.get("ExampleGen")
+    for examples in node.artifacts.get("examples", []) if node else []:
+        counts = ("rows_train", "rows_val", "rows_eval", "rows_rejected", "files")
+        found |= {key: examples.properties[key] for key in counts if key in examples.properties}
+        files = read_records(Path(examples.uri)).files
+        found |= {path: digest[:_DIGITS] for path, digest in files.items()}
+    return found
 
 
 def _outcome(record: RunRecord) -> dict[str, Any]:

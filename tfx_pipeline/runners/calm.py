@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tfx_pipeline.errors import storage_errors
+from tfx_pipeline.terminal import Terminal
 
 _FORMAT = "%(asctime)s %(levelname).1s %(threadName)s %(name)s: %(message)s"
 
@@ -42,7 +43,7 @@ def calm_terminal(log_file: Path) -> Iterator[Console]:
         os.dup2(log.fileno(), 2)
         sys.stdout = sys.stderr = log
         with _logging_to(log_file):
-            yield Console(file=terminal, highlight=False)
+            yield Terminal(file=terminal, highlight=False)
     finally:
         sys.stdout, sys.stderr = streams
         log.flush()
@@ -50,7 +51,8 @@ def calm_terminal(log_file: Path) -> Iterator[Console]:
         os.dup2(saved[1], 2)
         for descriptor in saved:
             os.close(descriptor)
-        terminal.close()
+        with contextlib.suppress(BrokenPipeError):
+            terminal.close()
         log.close()
 
 

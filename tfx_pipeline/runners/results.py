@@ -43,7 +43,11 @@ def read(record: RunRecord, node_id: str) -> None:
             record.data_digest = str(artifact.properties.get("input_fingerprint", "")).removeprefix(
                 "sha256:"
             )
-            said = [_known(record, node_id, "examples"), str(artifact.properties.get("note", ""))]
+            said = [
+                _rows(artifact),
+                _known(record, node_id, "examples"),
+                str(artifact.properties.get("note", "")),
+            ]
             record.nodes[node_id].note = "; ".join(filter(None, said))
     elif node_id == "StatisticsGen":
         record.nodes[node_id].note = _known(record, node_id, "statistics")
@@ -55,6 +59,15 @@ def read(record: RunRecord, node_id: str) -> None:
             record.pushed_to = str(artifact.properties.get("pushed_destination", ""))
         else:
             record.nodes[node_id].outcome = "not pushed"
+
+
+def _rows(examples: ArtifactRecord) -> str:
+    """How many files and rows the data are."""
+    files = examples.properties.get("files")
+    if not isinstance(files, int):
+        return ""
+    rows = sum(int(examples.properties.get(f"rows_{name}", 0)) for name in ("train", "val", "eval"))
+    return f"{files:,} file{'s' if files > 1 else ''}, {rows:,} rows"
 
 
 def _known(record: RunRecord, node_id: str, output: str) -> str:

@@ -19,7 +19,7 @@ from tfx.utils import proto_utils
 from tfx_pipeline.components.earlier import earlier_outputs, may_reuse
 from tfx_pipeline.errors import storage_errors
 from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, split_record
-from tfx_pipeline.ingest.files import SPLITS
+from tfx_pipeline.ingest.files import SPLITS, left_out
 from tfx_pipeline.ingest.known import SPANS_FILE
 from tfx_pipeline.ingest.rejected import REJECTED_FILE, write_rejected
 from tfx_pipeline.ingest.source import Source
@@ -27,6 +27,7 @@ from tfx_pipeline.ingest.tally import Tally
 from tfx_pipeline.ingest.write import Written, write_splits
 
 REJECTED_PROPERTY = "rows_rejected"
+FILES_PROPERTY = "files"
 NOTE_PROPERTY = "note"
 KNOWN_PROPERTY = "known"  # Of the run that made the artifact, not of those that find it cached.
 _log = logging.getLogger(__name__)
@@ -82,10 +83,10 @@ class Executor(base_executor.BaseExecutor):
         examples.set_string_custom_property(SPLIT_BY_PROPERTY, record)
         if source.data.max_bad_rows:
             examples.set_int_custom_property(REJECTED_PROPERTY, tally.bad_rows)
-        odd = _odd(tally, rejected)
-        if odd:
-            _log.warning("%s", odd)
-            examples.set_string_custom_property(NOTE_PROPERTY, odd)
+        if note := "; ".join(filter(None, [_odd(tally, rejected), _left_out(source)])):
+            _log.warning("%s", note)
+            examples.set_string_custom_property(NOTE_PROPERTY, note)
+        examples.set_int_custom_property(FILES_PROPERTY, written.files)
         if known := _known(written):
             examples.set_string_custom_property(KNOWN_PROPERTY, known)
             _log.info("%s", known)
@@ -108,7 +109,17 @@ def _fingerprint(exec_properties: dict[str, Any]) -> str:
 def _known(written: Written) -> str:
     if not written.known_files:
         return ""
-    return f"{written.known_files:,} of {written.files:,} files unchanged, not read again"
+    return f"{written.known_files:,} of them not read again"
+
+
+def _left_out(source: Source) -> str:
+    """What lies in the data's folder and is no data, by its ending."""
+    others = left_out(source)
+    if not others:
+        return ""
+    names = ", ".join(path.name for path in others[:3])
+    more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
+    return f"left out: {names}{more}"
 
 
 def _odd(tally: Tally, rejected: Path | None) -> str:
