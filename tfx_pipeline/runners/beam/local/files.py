@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import tensorflow as tf
 from apache_beam import coders
@@ -125,11 +125,13 @@ class RecordFiles:
         Raises:
             OSError: The disk is full, or the folder cannot be written.
         """
-        with _os_errors():
+        try:  # No context manager: this is done for each row.
             if self._rows % _SHARD_ROWS == 0:
                 self._next()
             self._writer.write(record)
-            self._rows += 1
+        except tf.errors.OpError as error:
+            _raise_os_error(error)
+        self._rows += 1
 
     def finish(self) -> list[str]:
         """Gives the files their names, and returns these; one file at least, as Beam does.
@@ -178,13 +180,17 @@ def _os_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        text = str(error.message)
-        if isinstance(error, tf.errors.ResourceExhaustedError) or "No space left" in text:
-            number = errno.EDQUOT if "quota" in text.lower() else errno.ENOSPC
-        elif "Read-only file system" in text:
-            number = errno.EROFS
-        elif isinstance(error, tf.errors.PermissionDeniedError) or "ermission denied" in text:
-            number = errno.EACCES
-        else:
-            raise
-        raise OSError(number, text) from error
+        _raise_os_error(error)
+
+
+def _raise_os_error(error: tf.errors.OpError) -> NoReturn:
+    text = str(error.message)
+    if isinstance(error, tf.errors.ResourceExhaustedError) or "No space left" in text:
+        number = errno.EDQUOT if "quota" in text.lower() else errno.ENOSPC
+    elif "Read-only file system" in text:
+        number = errno.EROFS
+    elif isinstance(error, tf.errors.PermissionDeniedError) or "ermission denied" in text:
+        number = errno.EACCES
+    else:
+        raise error
+    raise OSError(number, text) from error
