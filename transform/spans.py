@@ -66,6 +66,7 @@ def joined(datasets: Sequence[Any]) -> Any:
     """The first of some datasets, with the rows of all; nothing is cached of them."""
     first = datasets[0]
     first._file_pattern = [dataset.file_pattern for dataset in datasets]
+    first._file_format = [dataset.file_format for dataset in datasets]
     first.dataset_key = first.dataset_key.non_cacheable()
     return first
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,8 +12,6 @@ from tfx_pipeline.runners.calm import calm_terminal
 
 def test_a_run_outlives_the_reader_of_its_output(tmp_path: Path) -> None:
     """As in `assay run | head -1`, in a child: the file descriptors are its own."""
-    import subprocess
-
     code = (
         "from pathlib import Path\n"
         "from tfx_pipeline.runners.calm import calm_terminal\n"

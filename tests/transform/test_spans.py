@@ -63,7 +63,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 @pytest.mark.slow
-def test_only_the_new_span_is_analyzed(tmp_path: Path, read: Counter[str]) -> None:
+def test_only_the_new_span_is_analyzed(
+    tmp_path: Path, read: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tfx.components.transform import executor as tfx_executor
+
     write_schema(tmp_path, table(60))
     write_spans(tmp_path, "abd")
     first = run(tmp_path, "first")
@@ -71,10 +75,12 @@ def test_only_the_new_span_is_analyzed(tmp_path: Path, read: Counter[str]) -> No
 
     read.clear()
     write_spans(tmp_path, "c")
-    # The artifact of another run is in another folder: content tells that a and b are the same.
-    (tmp_path / "examples").rename(tmp_path / "moved")
-    (tmp_path / "moved").rename(tmp_path / "examples")
-    second = run(tmp_path, "second", first.folder / "cache")
+    # The artifact of another run is in another folder: content tells which spans are the same.
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("examples", "schema"):
+        (tmp_path / name).rename(other / name)
+    second = run(other, "second", first.folder / "cache")
     assert read == {"a": 1, "b": 1, "c": 2, "d": 1}
 
     whole = tmp_path / "whole"
@@ -82,11 +88,21 @@ def test_only_the_new_span_is_analyzed(tmp_path: Path, read: Counter[str]) -> No
     write_split(whole, "eval", table(60))
     write_schema(whole, table(60))
     cold = run(whole, "cold")
-    assert second.features.keys() == cold.features.keys()
-    for name, values in second.features.items():
+    assert_same(second, cold)
+
+    # With more analyzers TFX caches fewer datasets; the others are analyzed as one.
+    monkeypatch.setattr(tfx_executor, "_GetCacheableDatasetsCount", lambda *_: 1)
+    assert_same(run(other, "joined"), cold)
+    assert len(list((other / "joined" / "cache").iterdir())) == 1
+
+
+def assert_same(ours: Transformed, theirs: Transformed) -> None:
+    """The same features and vocabularies."""
+    assert ours.features.keys() == theirs.features.keys()
+    for name, values in ours.features.items():
         np.testing.assert_allclose(
-            values.numpy(), cold.features[name].numpy(), rtol=1e-6, atol=1e-6, err_msg=name
+            values.numpy(), theirs.features[name].numpy(), rtol=1e-6, atol=1e-6, err_msg=name
         )
     for column in ("city", "rare"):
         name = f"{column}_vocabulary"
-        assert second.output.vocabulary_by_name(name) == cold.output.vocabulary_by_name(name)
+        assert ours.output.vocabulary_by_name(name) == theirs.output.vocabulary_by_name(name)

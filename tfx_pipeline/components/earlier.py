@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+KNOWN_PROPERTY = "known"  # Of the run that made an artifact, not of those that find it cached.
 _MOST = 20  # Each has what it took from those before; more are for configs that take turns.
 
 

@@ -65,7 +65,7 @@ def write_splits(
 
     Args:
         source: What is read, and how.
-        folder: Is made, if need be. After an error it holds shards without their final names.
+        folder: Is made, if need be. After an error what was read has not its final names.
         fingerprint: See `unchanged`.
         processes: How many encode; None: see `processes_for`.
         earlier: Folders of artifacts whose shards are taken where they are what would be written,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tfx_pipeline.components.earlier import KNOWN_PROPERTY
 from tfx_pipeline.gates.serving.verdict import read_serving_verdict
 from tfx_pipeline.gates.verdict import OVERALL, read_verdict
 from tfx_pipeline.report.record import ArtifactRecord, RunRecord
@@ -75,7 +76,7 @@ def _known(record: RunRecord, node_id: str, output: str) -> str:
     artifact = _first(record, node_id, output)
     if artifact is None or record.nodes[node_id].state != "complete":
         return ""
-    return str(artifact.properties.get("known", ""))
+    return str(artifact.properties.get(KNOWN_PROPERTY, ""))
 
 
 def refusal(record: RunRecord) -> str | None:

@@ -16,7 +16,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
-from tfx_pipeline.components.earlier import earlier_outputs, may_reuse
+from tfx_pipeline.components.earlier import KNOWN_PROPERTY, earlier_outputs, may_reuse
 from tfx_pipeline.errors import storage_errors
 from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, split_record
 from tfx_pipeline.ingest.files import SPLITS, left_out
@@ -29,7 +29,6 @@ from tfx_pipeline.ingest.write import Written, write_splits
 REJECTED_PROPERTY = "rows_rejected"
 FILES_PROPERTY = "files"
 NOTE_PROPERTY = "note"
-KNOWN_PROPERTY = "known"  # Of the run that made the artifact, not of those that find it cached.
 _log = logging.getLogger(__name__)
 
 

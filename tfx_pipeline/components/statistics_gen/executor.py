@@ -17,12 +17,11 @@ from tfx import types
 from tfx.components.statistics_gen import executor as stock
 from tfx.types import artifact_utils, standard_component_specs
 
-from tfx_pipeline.components.earlier import earlier_outputs, may_reuse
+from tfx_pipeline.components.earlier import KNOWN_PROPERTY, earlier_outputs, may_reuse
 from tfx_pipeline.runners.beam.local.accumulators import AccumulatorOptions, sweep
 from tfx_pipeline.runners.beam.local.runner import LocalRunner
 
 FOLDER = "accumulators"
-KNOWN_PROPERTY = "known"  # As ExampleGen's: the terminal shows it.
 _log = logging.getLogger(__name__)
 
 

@@ -12,7 +12,6 @@ import logging
 import os
 import pickle
 import platform
-import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from typing import Any
 from apache_beam.internal import cloudpickle_pickler
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from tfx_pipeline.files import link
 from tfx_pipeline.runners.beam.local.operators import Taken
 from tfx_pipeline.runners.beam.local.plan import Step
 
@@ -129,10 +129,7 @@ class Store:
             return
         try:
             with self._whole(path.name) as mine:
-                try:
-                    os.link(path, mine)
-                except OSError:  # Another disk, or one without links.
-                    shutil.copyfile(path, mine)
+                link(path, mine)
         except OSError as error:
             log.warning("accumulators are not kept: %s", error)
 
