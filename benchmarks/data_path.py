@@ -7,7 +7,8 @@ The config is the taxi template's (15 columns, two slices). Plain TFX: CsvExampl
 SchemaGen, ExampleValidator, Transform and Evaluator as they come, on FnApiRunner, with the same
 `preprocessing_fn`; its Evaluator with the same model and examples, and TFMA's own AUC, accuracy,
 cross entropy and count. Each side runs in a process of its own; the executors are timed, not
-imports and MLMD. Memory is the peak of the process so far, with all that it started. `slope` is
+imports and MLMD. Memory is the peak of the process so far, with all that it started; what
+processes have in common counts once, and in the JSON once for each, too. `slope` is
 seconds against rows on log axes, from the first size to the last: below 1, a fixed part is in it.
 """
 

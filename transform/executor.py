@@ -21,6 +21,7 @@ from tfx.components.transform import executor as tfx_executor
 from tfx.types import standard_component_specs
 
 from transform.spans import by_span, copy_files, joined
+from transform.tracing import traced_once
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Executor(tfx_executor.Executor):
             analyzer_cache = standard_component_specs.ANALYZER_CACHE_KEY
             input_dict = {k: v for k, v in input_dict.items() if k != analyzer_cache}
         rows = batch_rows(exec_properties.get(standard_component_specs.CUSTOM_CONFIG_KEY))
-        with _LOCK, batches_of(rows):
+        with _LOCK, batches_of(rows), traced_once():
             super().Do(input_dict, output_dict, exec_properties)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from memory import resident
+from memory import occupied, resident
 
 sys.path.pop()  # `serving` is a benchmark there.
 
@@ -77,9 +77,13 @@ class _Side:
 
         examples = self._artifact(standard_artifacts.Examples, "examples")
         if self.ours:
+            from apache_beam.options.pipeline_options import PipelineOptions
+
             from tfx_pipeline.components.example_gen.component import make_example_gen
             from tfx_pipeline.components.example_gen.executor import Executor as Ours
+            from tfx_pipeline.runners.beam.local import workers
 
+            workers.expect(workers.Helpers.of(PipelineOptions(self.args)))  # As `assay run` does.
             properties = dict(make_example_gen(self.config).exec_properties)
             return lambda: Ours().Do({}, {"examples": [examples]}, properties)
         from tfx.components.example_gen.csv_example_gen.executor import Executor
@@ -257,12 +261,14 @@ class _Side:
 def _measured() -> Iterator[dict[str, float]]:
     """Seconds of a block, on the clock and of the processor, and the peak of memory so far."""
     measured: dict[str, float] = {}
-    peak = [resident(os.getpid())]
+    ways = {"peak_mb": occupied, "peak_resident_mb": resident}
+    peaks = {name: way(os.getpid()) for name, way in ways.items()}
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.1):
-            peak[0] = max(peak[0], resident(os.getpid()))
+        while not ended.wait(0.25):
+            for name, way in ways.items():
+                peaks[name] = max(peaks[name], way(os.getpid()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -274,7 +280,7 @@ def _measured() -> Iterator[dict[str, float]]:
         measured["cpu_seconds"] = _busy() - busy
         ended.set()
         watcher.join()
-        measured["peak_mb"] = peak[0] / 1e6
+        measured |= {name: peak / 1e6 for name, peak in peaks.items()}
 
 
 def _busy() -> float:

@@ -84,7 +84,7 @@ def test_the_graph_gets_the_choice_and_the_log_says_it(
     config = of(str(tmp_path / "*.csv"), master="flink.example:8081")
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(choice, "memory_free", lambda _: 16 * GB)
-    assert beam_args(config) == [f"--runner={LOCAL_RUNNER}", "--sdk_container_image=local"]
+    assert f"--runner={LOCAL_RUNNER}" in beam_args(config)
     assert "1.0 kB of data" in caplog.text
     monkeypatch.setattr(choice, "memory_free", lambda _: GB)
     named = config.with_run(beam=BeamConfig(runner="flink", master="flink.example:8081"))

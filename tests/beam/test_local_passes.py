@@ -16,6 +16,7 @@ from apache_beam.transforms import userstate
 
 from tfx_pipeline.runners.beam.local.files import read_tfrecords
 from tfx_pipeline.runners.beam.local.graphs import Graph, share
+from tfx_pipeline.runners.beam.local.plan import Collection, Side
 from tfx_pipeline.runners.beam.local.signatures import once_a_class
 
 RUNNER = "--runner=tfx_pipeline.runners.beam.local.runner.LocalRunner"
@@ -178,8 +179,7 @@ def test_a_model_is_loaded_once_a_pass() -> None:
     from tensorflow_transform.beam import impl
     from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
 
-    pipeline = beam.Pipeline(options=PipelineOptions([RUNNER]))
-    one, other = (beam.pvalue.AsSingleton(pipeline | n >> beam.Create([n])) for n in ("a", "b"))
+    one, other = (Side(Collection(n, Any, None), beam.pvalue.AsSingleton, {}) for n in (1, 2))
     graphs: dict[Any, Graph] = {}
 
     def handle(side: Any, exclude_outputs: Any = None) -> Any:

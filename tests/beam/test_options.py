@@ -33,7 +33,8 @@ def parsed(**beam: Any) -> dict[str, Any]:
 
 
 def test_local_is_the_default_and_needs_no_network() -> None:
-    assert beam_args(config()) == [f"--runner={LOCAL_RUNNER}", "--sdk_container_image=local"]
+    args = [f"--runner={LOCAL_RUNNER}", "--direct_num_workers=0", "--sdk_container_image=local"]
+    assert beam_args(config()) == args
 
 
 def test_flink_on_a_cluster() -> None:

@@ -99,7 +99,7 @@ def test_when_the_second_process_cannot_be_started_the_first_is_ended(
         started.append(real(*words, **options))
         return started[0]
 
-    monkeypatch.setattr(workers.subprocess, "Popen", one)
+    monkeypatch.setattr(subprocess, "Popen", one)
     with pytest.raises(Transient, match="Resource temporarily unavailable") as caught:
         Workers(2, make_source(write(numbers_csv(10))), None)
     assert workers.PROCESSES_VARIABLE in caught.value.hint

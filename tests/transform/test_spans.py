@@ -47,10 +47,10 @@ def run(folder: Path, name: str, cache: Path | None = None) -> Transformed:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each span's rows are read."""
-    from tfx_pipeline.runners.beam.local import files
+    from tfx_pipeline.runners.beam.local import bundles
 
     seen: Counter[str] = Counter()
-    read_tfrecords = files.read_tfrecords
+    read_tfrecords = bundles.read_tfrecords
 
     def noted(path: str, compression: str) -> Any:
         name = Path(path).name
@@ -58,7 +58,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             seen[name.split("-")[1][0]] += 1
         return read_tfrecords(path, compression)
 
-    monkeypatch.setattr(files, "read_tfrecords", noted)
+    monkeypatch.setattr(bundles, "read_tfrecords", noted)
     return seen
 
 

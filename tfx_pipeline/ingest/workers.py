@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import queue
-import signal
-import subprocess
-import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +18,7 @@ from tfx_pipeline.ingest.readers import Chunk
 from tfx_pipeline.ingest.sizes import file_size
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.splits import TimeBounds
-from tfx_pipeline.ingest.worker import receive, send
+from tfx_pipeline.worker_process import Died, WorkerProcess, cores
 
 PROCESSES_VARIABLE = "ASSAY_INGEST_PROCESSES"
 # Starting a worker takes as long as encoding some 20 MB of CSV.
@@ -45,13 +39,6 @@ def processes_for(files: Sequence[InputFile]) -> int:
     # A folder of images counts as nothing: its files are read anyway.
     size = sum(file_size(file.path) for file in files if file.format != "images")
     return min(_MOST, cores()) if size >= PARALLEL_BYTES else 1
-
-
-def cores() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Not on macOS.
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def ordered(chunks: Iterator[Chunk]) -> Iterator[Task]:
@@ -95,19 +82,19 @@ class Workers:
     """Processes that encode. Leaving the context ends them, whatever they are doing."""
 
     def __init__(self, count: int, source: Source, bounds: TimeBounds | None) -> None:
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerProcess] = []
         try:
             while len(self._workers) < count:
-                self._workers.append(_Worker())
+                self._workers.append(WorkerProcess("tfx_pipeline.ingest.worker"))
         except OSError as error:
             for worker in self._workers:
-                worker.process.kill()
+                worker.kill()
                 worker.close()
             raise Transient(
                 f"no process that encodes rows can be started: {error.strerror}",
                 hint=f"Set {PROCESSES_VARIABLE}=1 to do without such processes.",
             ) from error
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="ingest")
@@ -117,14 +104,16 @@ class Workers:
         try:
             for worker in self._workers:
                 worker.tell(self._setting)
-        except BaseException:
+        except BaseException as error:
             self.__exit__()
+            if isinstance(error, Died):
+                raise _died(error) from None
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
-            worker.process.kill()
+            worker.kill()
         self._threads.shutdown(cancel_futures=True)  # Whose pipes have ended now.
         for worker in self._workers:
             worker.close()
@@ -152,7 +141,9 @@ class Workers:
     def _ask(self, message: object, content: memoryview) -> EncodedRows:
         worker = self._idle.get()
         try:
-            answer = worker.ask(message, content)
+            answer, _ = worker.ask(message, content)
+        except Died as died:
+            raise _died(died) from None
         finally:
             self._idle.put(worker)  # A dead one too: who waits for it must not wait for ever.
         if isinstance(answer, Exception):
@@ -160,54 +151,11 @@ class Workers:
         return cast(EncodedRows, answer)
 
 
-class _Worker:
-    """A process that runs `worker.main`."""
-
-    def __init__(self) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  Read when the process has died.
-        code = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-        code += "from tfx_pipeline.ingest.worker import main; main()"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, json.dumps(sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-        )
-
-    def ask(self, message: object, content: memoryview) -> object:
-        """The answer to a message, or the exception that it was."""
-        assert self.process.stdout is not None
-        self.tell(message, content)
-        try:
-            return receive(self.process.stdout)[0]
-        except EOFError:
-            raise self._died() from None
-
-    def tell(self, message: object, content: memoryview | bytes = b"") -> None:
-        """Sends a message that has no answer."""
-        assert self.process.stdin is not None
-        try:
-            send(self.process.stdin, message, content)
-        except OSError:
-            raise self._died() from None
-
-    def close(self) -> None:
-        """Frees what the process held; it has ended."""
-        for stream in (self.process.stdin, self.process.stdout, self._errors):
-            with contextlib.suppress(OSError):  # What is still unsent has nobody to go to.
-                stream.close()  # type: ignore[union-attr]
-        self.process.wait()
-
-    def _died(self) -> Transient:
-        code = self.process.wait()
-        why = f"ended with {code}"
-        hint = f"Set {PROCESSES_VARIABLE}=1 to do without such processes."
-        if code < 0:
-            why = f"was ended by {signal.Signals(-code).name}"
-            hint = f"If memory ran out, set {PROCESSES_VARIABLE} to fewer processes."
-        self._errors.seek(0)
-        last = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
-        return Transient(f"a process that encodes rows {why}", where="".join(last), hint=hint)
+def _died(died: Died) -> Transient:
+    hint = f"Set {PROCESSES_VARIABLE}=1 to do without such processes."
+    if died.by_signal:
+        hint = f"If memory ran out, set {PROCESSES_VARIABLE} to fewer processes."
+    return Transient(f"a process that encodes rows {died.why}", where=died.last, hint=hint)
 
 
 def _serialized(chunk: Chunk) -> memoryview:

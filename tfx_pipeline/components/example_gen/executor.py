@@ -22,9 +22,11 @@ from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, split_record
 from tfx_pipeline.ingest.files import SPLITS, left_out
 from tfx_pipeline.ingest.known import SPANS_FILE
 from tfx_pipeline.ingest.rejected import REJECTED_FILE, write_rejected
+from tfx_pipeline.ingest.sizes import data_size
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.tally import Tally
 from tfx_pipeline.ingest.write import Written, write_splits
+from tfx_pipeline.runners.beam.local.workers import start_ahead
 
 REJECTED_PROPERTY = "rows_rejected"
 FILES_PROPERTY = "files"
@@ -51,6 +53,7 @@ class Executor(base_executor.BaseExecutor):
         examples = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.EXAMPLES_KEY]
         )
+        start_ahead(sum(data_size(Path(path)) for path in source.paths))
         # Not inside a split's folder: stock readers take every file there.
         staging = Path(examples.uri) / ".writing"
         with storage_errors(examples.uri):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import absl.logging
+from apache_beam.options.pipeline_options import PipelineOptions
 from tfx.orchestration import pipeline as tfx_pipeline_lib
 from tfx.proto.orchestration import pipeline_pb2
 
@@ -17,6 +18,8 @@ from tfx_pipeline.report import record as records
 from tfx_pipeline.report.record import NodeRecord, RunRecord
 from tfx_pipeline.runners import ir as ir_lib
 from tfx_pipeline.runners import mlmd, results
+from tfx_pipeline.runners.beam.local import workers
+from tfx_pipeline.runners.beam.options import LOCAL_RUNNER
 from tfx_pipeline.runners.local import base_run
 from tfx_pipeline.runners.local.run import Display, RunOptions
 from tfx_pipeline.runners.node import Outcome, State, run_node
@@ -49,7 +52,9 @@ def execute(
         database = mlmd.sqlite_path(config)
         with mlmd.holding(database):  # `run-node` processes may be at work on it.
             repair(database)
-    ir = ir_lib.compile_pipeline(create(config), record.run_id)
+    pipeline = create(config)
+    ir = ir_lib.compile_pipeline(pipeline, record.run_id)
+    _expect_jobs(pipeline.beam_pipeline_args or [])
     if options.resume is not None:
         _refuse_changed_code(ir, config)
     # A resumed run keeps the selection that it was started with.
@@ -87,6 +92,11 @@ def execute(
     refusal = results.refusal(record)
     if refusal is not None:
         raise GateRefused(refusal, hint="Nothing was pushed. The verdict above says why.")
+
+
+def _expect_jobs(beam_args: list[str]) -> None:
+    if f"--runner={LOCAL_RUNNER}" in beam_args:
+        workers.expect(workers.Helpers.of(PipelineOptions(beam_args)))
 
 
 def _refuse_changed_code(ir: pipeline_pb2.Pipeline, config: PipelineConfig) -> None:

@@ -25,16 +25,15 @@ from apache_beam.internal import cloudpickle_pickler
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tfx_pipeline.files import link
-from tfx_pipeline.runners.beam.local.operators import Taken
 from tfx_pipeline.runners.beam.local.plan import Step
 
 log = logging.getLogger(__name__)
 
-# For each combine, what `operators.Combine.take` gives.
-Found = list[list[Taken]]
+# For each combine, what its `take` gives.
+Found = list[Any]
 
 # Changes when the operators would make other accumulators of the same rows.
-_FORMAT = 1
+_FORMAT = 2
 _PACKAGES = (
     "apache-beam",
     "tensorflow-data-validation",
@@ -89,9 +88,13 @@ class Store:
             return None
         return cls(Path(given.accumulators), [Path(path) for path in given.earlier_accumulators])
 
+    def has(self, key: str) -> bool:
+        """Whether there are accumulators under a key, be they damaged; counts the file."""
+        self.files += 1
+        return any((folder / _name(key)).is_file() for folder in self.earlier)
+
     def find(self, key: str) -> Found | None:
         """The accumulators under a key; None where there are none, or where they are damaged."""
-        self.files += 1
         for folder in self.earlier:
             path = folder / _name(key)
             found = _load(path)
@@ -101,16 +104,8 @@ class Store:
                 return found
         return None
 
-    def keep(self, key: str, found: Found) -> Found:
-        """Writes accumulators, and returns them as a later job will find them: pickled once.
-
-        What cannot be pickled or written is not kept; that costs a later job its time.
-        """
-        try:
-            pickled = pickle.dumps(found, pickle.HIGHEST_PROTOCOL)
-        except Exception as error:  # noqa: BLE001 - whatever a combiner's class raises
-            log.warning("accumulators are not kept: %s: %s", type(error).__name__, error)
-            return found
+    def keep(self, key: str, pickled: bytes) -> None:
+        """Writes accumulators. What cannot be written costs a later job its time."""
         # Sketches shrink to a fifth in a hundredth of a second.
         payload = zlib.compress(pickled, level=1)
         try:
@@ -119,8 +114,6 @@ class Store:
                 file.write(payload)
         except OSError as error:
             log.warning("accumulators are not kept: %s", error)
-        kept: Found = pickle.loads(pickled)
-        return kept
 
     def _take_over(self, path: Path) -> None:
         """Has an earlier job's file in this one's folder too: the next job looks here alone, and
@@ -159,7 +152,7 @@ def digest_of(steps: Iterable[Step]) -> str | None:
     """The digest of the steps that a file's rows go through, from their read on, with the versions
     of what runs them; None where a step cannot be pickled.
 
-    A step is digested as Beam's pickler writes its transform: its parameters and lambdas by value,
+    A step is digested as Beam's pickler writes its work: parameters and lambdas by value,
     code of modules by its name, for which the versions stand.
     """
     numbers: dict[Any, int] = {}
@@ -173,7 +166,7 @@ def digest_of(steps: Iterable[Step]) -> str | None:
         if step.kind == "read":
             continue  # Its pattern names a folder; the bytes of the files are in the key.
         try:
-            pickled = cloudpickle_pickler.dumps(step.transform)
+            pickled = cloudpickle_pickler.dumps(step.work)
         except Exception as error:  # noqa: BLE001 - whatever a transform's class raises
             log.info("every file is read: %s cannot be pickled: %s", step.label, error)
             return None

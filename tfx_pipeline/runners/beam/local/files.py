@@ -21,8 +21,6 @@ from tfx_pipeline.runners.beam.local.plan import COMPRESSIONS
 
 CHUNK_ROWS = 1000
 _CHUNK_BYTES = 16 * 2**20  # Rows may hold images.
-_SMALL_BYTES = 2**20
-_FIRST_ROWS = 16
 _SHARD_ROWS = 250_000
 # Level 1 writes several times faster than the default 6, for files about a fifth larger.
 _GZIP_LEVEL = 1
@@ -64,25 +62,10 @@ def _compression(path: str, given: str) -> str | None:
 
 
 def read_tfrecords(path: str, compression: str) -> Iterator[list[bytes]]:
-    """A file's records, in chunks of up to `CHUNK_ROWS` and, as the first are, of about 16 MB."""
-    if Path(path).stat().st_size <= _SMALL_BYTES:
-        yield from _read_small(path, compression)
-        return
-    records = tf.data.TFRecordDataset(path, compression, buffer_size=2**20)
-    first = [record.numpy() for record in records.take(_FIRST_ROWS)]
-    if not first:
-        return
-    yield first
-    rows = max(1, min(CHUNK_ROWS, _CHUNK_BYTES * len(first) // (sum(map(len, first)) + 1)))
-    # Batching and reading ahead are on TensorFlow's threads, beside Python's.
-    for chunk in records.skip(_FIRST_ROWS).batch(rows).prefetch(2).as_numpy_iterator():
-        yield chunk.tolist()
+    """A file's records, in chunks of up to `CHUNK_ROWS` and of about 16 MB.
 
-
-def _read_small(path: str, compression: str) -> Iterator[list[bytes]]:
-    """The same by a plain loop: the threads of `tf.data` take longer to start than it to end.
-
-    A small file may hold large records: they shrink.
+    A loop in Python over TensorFlow's C++ reader takes half the time of `tf.data`, whose threads
+    have to wait for each other, and for each other process that is at work.
     """
     # `tf.compat.v1.io.tf_record_iterator` is this, and a warning that tells of `tf.data`.
     records = _pywrap_record_io.RecordIterator(path, compression)
@@ -101,7 +84,8 @@ def _read_small(path: str, compression: str) -> Iterator[list[bytes]]:
 class RecordFiles:
     """Writes records as `WriteToTFRecord` names its files: `<prefix>-00000-of-00001<suffix>`.
 
-    They get their names in `finish`, when all are complete.
+    Each bundle of records starts a file, so that several processes may write bundles at once. The
+    files get their names in `finish`, when all are complete.
     """
 
     def __init__(self, sink: Any) -> None:
@@ -114,10 +98,20 @@ class RecordFiles:
         # Beside the folder: whoever reads it takes every file inside.
         folder = self._prefix.parent
         self._staging = folder.parent / f".writing-{folder.name}-{self._prefix.name}{self._suffix}"
+        self._bundle = 0
         self._rows = 0
-        self._parts: list[Path] = []
+        self._of_bundle: list[str] = []
+        self._parts: list[str] = []
         self._writer: Any = None
+
+    def clear(self) -> None:
+        """Removes what a job that was killed has left: before all else, and not while another
+        process writes bundles of these."""
         shutil.rmtree(self._staging, ignore_errors=True)
+
+    def begin(self, bundle: int) -> None:
+        """Before the first record of a bundle, whose number no other has."""
+        self._bundle, self._rows = bundle, 0
 
     def write(self, record: bytes) -> None:
         """Appends a record.
@@ -133,16 +127,31 @@ class RecordFiles:
             _raise_os_error(error)
         self._rows += 1
 
+    def take(self) -> list[str]:
+        """Completes the bundle; its files, for `merge`, which may be another process's.
+
+        Raises:
+            OSError: As in `write`.
+        """
+        with _os_errors():
+            self._close()
+        taken, self._of_bundle = self._of_bundle, []
+        return taken
+
+    def merge(self, taken: list[str]) -> None:
+        """Takes a bundle's files behind those that were taken before."""
+        self._parts += taken
+
     def finish(self) -> list[str]:
         """Gives the files their names, and returns these; one file at least, as Beam does.
 
         Raises:
             OSError: As in `write`.
         """
-        with _os_errors():
-            if not self._parts:
+        if not self._parts:
+            with _os_errors():
                 self._next()
-            self._close()
+            self.merge(self.take())
         self._prefix.parent.mkdir(parents=True, exist_ok=True)
         shards = "-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"
         mine = glob.escape(self._prefix.name) + shards + glob.escape(self._suffix)
@@ -151,7 +160,7 @@ class RecordFiles:
         names = []
         for number, part in enumerate(self._parts):
             name = f"{self._prefix}-{number:05d}-of-{len(self._parts):05d}{self._suffix}"
-            part.rename(name)
+            (self._staging / part).rename(name)
             names.append(name)
         self._staging.rmdir()
         return names
@@ -165,8 +174,9 @@ class RecordFiles:
     def _next(self) -> None:
         self._close()
         self._staging.mkdir(parents=True, exist_ok=True)
-        self._parts.append(self._staging / f"{len(self._parts):05d}")
-        self._writer = tf.io.TFRecordWriter(str(self._parts[-1]), self._options)
+        name = f"{self._bundle:05d}-{len(self._of_bundle):05d}"
+        self._of_bundle.append(name)
+        self._writer = tf.io.TFRecordWriter(str(self._staging / name), self._options)
 
     def _close(self) -> None:
         if self._writer is not None:

@@ -35,7 +35,7 @@ def share(function: Any, sides: tuple[Any, ...], graphs: dict[Any, Graph]) -> No
 
     Args:
         function: A copy for this pass; nobody else sees what is exchanged in it.
-        sides: Its side inputs: the collection of the model's path stands for the model.
+        sides: Its side inputs (`plan.Side`): the collection of its path stands for the model.
         graphs: Those of the pass, by all that a loaded model follows from.
     """
     module = sys.modules.get(_MODULE)  # Who does not use TFT need not import it.
@@ -45,7 +45,7 @@ def share(function: Any, sides: tuple[Any, ...], graphs: dict[Any, Graph]) -> No
     try:
         config = function._tf_config
         key = (
-            *(side.pvalue for side in sides),
+            *(side.collection for side in sides),
             function._use_tf_compat_v1,
             frozenset(function._get_input_tensor_names()),
             frozenset(function._exclude_outputs),

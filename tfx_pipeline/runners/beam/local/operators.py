@@ -1,4 +1,8 @@
-"""What runs each kind of step: elements go in one by one, and on to the next steps."""
+"""What runs each kind of step: elements go in one by one, and on to the next steps.
+
+Elements come in bundles: the rows of a file, or all there are. What a bundle leaves in an operator
+that makes a result (`Result`) can be taken, to another process or to disk, and merged.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,14 @@ from typing import Any
 
 from apache_beam import coders
 from apache_beam.runners import common
-from apache_beam.transforms import combiners, core, sideinputs, window
+from apache_beam.transforms import sideinputs, window
 
 from tfx_pipeline.runners.beam.local.files import RecordFiles, read_chunks
 from tfx_pipeline.runners.beam.local.graphs import Graph, share
-from tfx_pipeline.runners.beam.local.plan import Step
+from tfx_pipeline.runners.beam.local.plan import Collection, Step
 
 # A batch ends at this many bytes of records, however few they are.
 _BATCH_BYTES = 64 * 2**20
-# What stands for a key, the key, and its accumulator.
-Taken = tuple[Any, Any, Any]
 # A window that is made anew for each value parses its timestamp each time.
 _windowed = window.GlobalWindows.windowed_value(None).with_value
 
@@ -30,11 +32,14 @@ class Operator:
         self.step = step
         self.receivers = receivers
 
-    def start(self) -> None:
-        """Before the first bundle."""
+    def prepare(self) -> None:
+        """Before all else, in the process that finishes alone."""
 
-    def begin(self) -> None:
-        """Before the first element of a bundle: a file's, or all there are."""
+    def start(self) -> None:
+        """Before the first bundle, in each process."""
+
+    def begin(self, bundle: int) -> None:
+        """Before the first element of a bundle, whose number is nobody else's in this pass."""
 
     def process(self, element: Any) -> None:
         """One element (a Beam `WindowedValue`); it is handed on as it is."""
@@ -57,6 +62,20 @@ class Operator:
     def emit(self, value: Any) -> None:
         """Hands on a value."""
         self.receivers[None].receive(_windowed(value))
+
+
+class Result(Operator):
+    """Makes something of all its elements, and hands it on in `finish`."""
+
+    def take(self) -> Any:
+        """What the last bundle left here, which is no longer here then; it can be pickled if the
+        elements and accumulators can."""
+        raise NotImplementedError
+
+    def merge(self, taken: Any) -> None:
+        """Takes in what `take` gave: here, in another process or in another job of the same
+        steps."""
+        raise NotImplementedError
 
 
 class Receivers(dict[Any, Any]):
@@ -111,7 +130,7 @@ class Read(Operator):
 
     def run(self) -> None:
         """Reads it from its start to its end."""
-        for chunk in read_chunks(self.step.transform.source):
+        for chunk in read_chunks(self.step.work):
             self.push(chunk)
 
     def push(self, chunk: list[Any]) -> None:
@@ -131,16 +150,15 @@ class Do(Operator):
         graphs: dict[Any, Graph],
     ) -> None:
         super().__init__(step, receivers)
-        transform = step.transform
-        function = copy.copy(transform.dofn)  # Another step, or the next pass, may have it too.
+        function = copy.copy(step.work.dofn)  # Another step, or the next pass, may have it too.
         share(function, step.sides, graphs)
         self._is_set_up = False
         self._runner = common.DoFnRunner(
             function,
-            transform.args,
-            transform.kwargs,
+            step.work.args,
+            step.work.kwargs,
             [
-                sideinputs.SideInputMap(type(side), side._view_options(), kept)
+                sideinputs.SideInputMap(side.view, side.options, kept)
                 for side, kept in zip(step.sides, sides, strict=True)
             ],
             step.inputs[0].windowing,
@@ -153,7 +171,7 @@ class Do(Operator):
         self._is_set_up = True
         self._runner.setup()
 
-    def begin(self) -> None:
+    def begin(self, bundle: int) -> None:
         self._runner.start()
 
     def end(self) -> None:
@@ -186,7 +204,7 @@ class Batch(Operator):
 
     def __init__(self, step: Step, receivers: Receivers) -> None:
         super().__init__(step, receivers)
-        self._rows = step.transform._batch_size_estimator._max_batch_size
+        self._rows = step.work
         self._batch: list[Any] = []
         self._bytes = 0
 
@@ -210,15 +228,50 @@ class Batch(Operator):
         self.emit(batch)
 
 
-class Write(Operator):
+class KeepAll(Result):
+    """Keeps rows, for those that read them as a whole."""
+
+    def __init__(self, step: Step, receivers: Receivers) -> None:
+        super().__init__(step, receivers)
+        self._bundle: list[Any] = []
+        self._all: list[Any] = []
+
+    def process(self, element: Any) -> None:
+        self._bundle.append(element.value)
+
+    def take(self) -> list[Any]:
+        taken, self._bundle = self._bundle, []
+        return taken
+
+    def merge(self, taken: list[Any]) -> None:
+        self._all += taken
+
+    def finish(self) -> None:
+        for value in self._all:
+            self.emit(value)
+
+
+class Write(Result):
     """TFRecord files; their names are what it hands on."""
 
     def __init__(self, step: Step, receivers: Receivers) -> None:
         super().__init__(step, receivers)
-        self._files = RecordFiles(step.transform._sink)
+        self._files = RecordFiles(step.work)
+
+    def prepare(self) -> None:
+        self._files.clear()
+
+    def begin(self, bundle: int) -> None:
+        self._files.begin(bundle)
 
     def process(self, element: Any) -> None:
         self._files.write(element.value)
+
+    def take(self) -> list[str]:
+        return self._files.take()
+
+    def merge(self, taken: list[str]) -> None:
+        self._files.merge(taken)
 
     def finish(self) -> None:
         for name in self._files.finish():
@@ -228,15 +281,16 @@ class Write(Operator):
         self._files.abandon()
 
 
-class _ByKey(Operator):
+class _ByKey(Result):
     """Finds the place of a key as Beam does: keys are one when their bytes are."""
 
     def __init__(self, step: Step, receivers: Receivers) -> None:
         super().__init__(step, receivers)
-        coder = coders.registry.get_coder(step.inputs[0].element_type or Any)
-        key_coder = coder.key_coder() if coder.is_kv_coder() else coders.FastPrimitivesCoder()
-        self._encode = key_coder.as_deterministic_coder(step.label).get_impl().encode
+        self._encode = _encoder(step.inputs[0], step.label)
         self._keys: dict[Any, Any] = {}
+        # By place: what the bundle's elements came to, and what all before it did.
+        self._bundle: dict[Any, Any] = {}
+        self._all: dict[Any, Any] = {}
 
     def place(self, key: Any) -> Any:
         """Something hashable that stands for a key."""
@@ -247,20 +301,26 @@ class _ByKey(Operator):
         self._keys.setdefault(place, key)
         return place
 
+    def take(self) -> list[tuple[Any, Any, Any]]:
+        """Of each key: what stands for it, the key, and what belongs to it."""
+        bundle, self._bundle = self._bundle, {}
+        return [(place, self._keys[place], found) for place, found in bundle.items()]
+
 
 class Group(_ByKey):
     """`GroupByKey`."""
 
-    def __init__(self, step: Step, receivers: Receivers) -> None:
-        super().__init__(step, receivers)
-        self._groups: dict[Any, list[Any]] = {}
-
     def process(self, element: Any) -> None:
         key, value = element.value
-        self._groups.setdefault(self.place(key), []).append(value)
+        self._bundle.setdefault(self.place(key), []).append(value)
+
+    def merge(self, taken: list[tuple[Any, Any, Any]]) -> None:
+        for place, key, values in taken:
+            self._keys.setdefault(place, key)
+            self._all.setdefault(place, []).extend(values)
 
     def finish(self) -> None:
-        for place, values in self._groups.items():
+        for place, values in self._all.items():
             self.emit((self._keys[place], values))
 
 
@@ -269,15 +329,8 @@ class Combine(_ByKey):
 
     def __init__(self, step: Step, receivers: Receivers) -> None:
         super().__init__(step, receivers)
-        transform = step.transform
-        if isinstance(transform, core.CombinePerKey):
-            fn = combiners.curry_combine_fn(transform.fn, transform.args, transform.kwargs)
-        else:  # A fan-out over workers, of which there is one.
-            fn = transform._combine_fn
-        self._fn = copy.copy(fn)
+        self._fn = copy.copy(step.work)
         self._is_set_up = False
-        self._found: dict[Any, Any] = {}
-        self._merged: dict[Any, Any] = {}
 
     def start(self) -> None:
         self._is_set_up = True
@@ -286,29 +339,25 @@ class Combine(_ByKey):
     def process(self, element: Any) -> None:
         key, value = element.value
         place = self.place(key)
-        found = self._found
+        found = self._bundle
         known = found[place] if place in found else self._fn.create_accumulator()
         found[place] = self._fn.add_input(known, value)
 
-    def take(self) -> list[Taken]:
-        """The places of a bundle's keys, the keys, and their accumulators, compact; they are no
-        longer here."""
-        found, self._found = self._found, {}
-        return [
-            (place, self._keys[place], self._fn.compact(value)) for place, value in found.items()
-        ]
+    def take(self) -> list[tuple[Any, Any, Any]]:
+        """As of all by key; accumulators are compact."""
+        compact = self._fn.compact
+        return [(place, key, compact(accumulator)) for place, key, accumulator in super().take()]
 
-    def merge(self, found: list[Taken]) -> None:
-        """Takes in what `take` gave, here or in another job of the same steps."""
-        merged = self._merged
-        for place, key, accumulator in found:
+    def merge(self, taken: list[tuple[Any, Any, Any]]) -> None:
+        merged = self._all
+        for place, key, accumulator in taken:
             if place in merged:
                 accumulator = self._fn.merge_accumulators([merged[place], accumulator])
             merged[place] = accumulator
             self._keys.setdefault(place, key)
 
     def finish(self) -> None:
-        for place, accumulator in (self._merged or self._found).items():
+        for place, accumulator in self._all.items():
             done = self._fn.extract_output(self._fn.compact(accumulator))
             self.emit((self._keys[place], done))
         self._is_set_up = False
@@ -318,3 +367,9 @@ class Combine(_ByKey):
         if self._is_set_up:
             with suppress(Exception):
                 self._fn.teardown()
+
+
+def _encoder(keyed: Collection, label: str) -> Any:
+    coder = coders.registry.get_coder(keyed.element_type or Any)
+    key_coder = coder.key_coder() if coder.is_kv_coder() else coders.FastPrimitivesCoder()
+    return key_coder.as_deterministic_coder(label).get_impl().encode

@@ -7,42 +7,33 @@ one (a mean, a vocabulary) is for the next pass, which reads the rows again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 
 from tfx_pipeline.runners.beam.local import operators as ops
 from tfx_pipeline.runners.beam.local.accumulators import Store
-from tfx_pipeline.runners.beam.local.by_file import parts_of
-from tfx_pipeline.runners.beam.local.graphs import Graph
-from tfx_pipeline.runners.beam.local.plan import BARRIERS, Step, without_idle
+from tfx_pipeline.runners.beam.local.bundles import parts_of
+from tfx_pipeline.runners.beam.local.bundles import run as run_parts
+from tfx_pipeline.runners.beam.local.plan import BARRIERS, Collection, Step, without_idle
 from tfx_pipeline.runners.beam.local.waiting import Waiting
+from tfx_pipeline.runners.beam.local.wiring import Kept, connect, operator_of
+from tfx_pipeline.runners.beam.local.workers import Helpers
 
 log = logging.getLogger(__name__)
 
-_PLAIN = {
-    "impulse": ops.Impulse,
-    "read": ops.Read,
-    "same": ops.Same,
-    "flatten": ops.Same,
-    "batch": ops.Batch,
-    "write": ops.Write,
-    "group": ops.Group,
-    "combine": ops.Combine,
-    "keep": ops.Same,
-}
 
-
-def run(steps: list[Step], store: Store | None = None) -> int:
+def run(steps: list[Step], store: Store | None = None, helpers: Helpers | None = None) -> int:
     """Runs a plan; how many passes over the rows it took.
 
     Args:
         steps: Of the plan, in order.
         store: Accumulators of files that need not be read again.
+        helpers: Other processes that read files; None: all is done in this one.
     """
     steps = without_idle(steps)
     flowing = _flowing(steps)
     steps = _with_keeps(steps, flowing)
-    kept: dict[Any, list[Any]] = {}
+    kept: Kept = {}
     waiting = Waiting(steps, flowing)
     passes = 0
     while waiting.steps:
@@ -51,14 +42,14 @@ def run(steps: list[Step], store: Store | None = None) -> int:
             _run_kept(ready, kept)
             waiting.ran([ready], kept)
         else:
-            waiting.ran(_run_pass(steps, waiting.steps, kept, store), kept)
+            waiting.ran(_run_pass(steps, waiting.steps, kept, store, helpers), kept)
             passes += 1
     return passes
 
 
-def _flowing(steps: list[Step]) -> set[Any]:
+def _flowing(steps: list[Step]) -> set[Collection]:
     """The collections that come from a source's rows, with no barrier between."""
-    flowing: set[Any] = set()
+    flowing: set[Collection] = set()
     for step in steps:
         if step.kind == "read" or (
             step.kind not in BARRIERS and any(pcoll in flowing for pcoll in step.inputs)
@@ -67,9 +58,9 @@ def _flowing(steps: list[Step]) -> set[Any]:
     return flowing
 
 
-def _with_keeps(steps: list[Step], flowing: set[Any]) -> list[Step]:
+def _with_keeps(steps: list[Step], flowing: set[Collection]) -> list[Step]:
     """A step more behind each collection of rows that another step reads as a whole."""
-    wanted = {side.pvalue for step in steps for side in step.sides} & flowing
+    wanted = {side.collection for step in steps for side in step.sides} & flowing
     result = []
     for step in steps:
         result.append(step)
@@ -81,7 +72,7 @@ def _with_keeps(steps: list[Step], flowing: set[Any]) -> list[Step]:
     return result
 
 
-def _run_kept(step: Step, kept: dict[Any, list[Any]]) -> None:
+def _run_kept(step: Step, kept: Kept) -> None:
     """One step over collections that are there."""
     if step.kind == "keep":
         return  # What makes its rows ran over kept ones, so that these are kept as well.
@@ -89,15 +80,15 @@ def _run_kept(step: Step, kept: dict[Any, list[Any]]) -> None:
     for tag, pcoll in step.outputs.items():
         kept[pcoll] = []
         receivers[tag] = ops.Keep(kept[pcoll])
-    operator = _operator(step, receivers, kept, {})
+    operator = operator_of(step, receivers, kept, {})
     try:
+        operator.prepare()
         operator.start()
-        operator.begin()
+        operator.begin(0)
         for pcoll in step.inputs:
             for element in kept[pcoll]:
                 operator.process(element)
-        operator.end()
-        operator.finish()
+        _finish(operator)
     except BaseException:
         operator.abandon()
         raise
@@ -105,9 +96,10 @@ def _run_kept(step: Step, kept: dict[Any, list[Any]]) -> None:
 
 def _run_pass(
     steps: list[Step],
-    waiting: Collection[Step],
-    kept: dict[Any, list[Any]],
+    waiting: Iterable[Step],
+    kept: Kept,
     store: Store | None,
+    helpers: Helpers | None,
 ) -> list[Step]:
     """One pass over the rows; the steps that have run in it for the first time."""
     able = _able(steps, kept)
@@ -117,24 +109,25 @@ def _run_pass(
         names = ", ".join(step.label for step in [*waiting][:3])
         raise RuntimeError(f"nothing can run: {names} wait for each other")
     taking_part = _with_sources(steps, new, able, kept)
-    running, made = _connect(taking_part, kept)
+    running, made = connect(taking_part, kept, {})
     log.info("reading rows for %d steps", len(running))
-    parts = parts_of(running) if store else {}
-    by_file = {operator for part in parts.values() for operator in part.operators}
+    parts = parts_of(running, kept, store)
+    by_file = {operator for part in parts for operator in (part.read, *part.operators)}
+    others = [operator for operator in running if operator not in by_file]
     try:
         for operator in running:
+            operator.prepare()
             operator.start()
-            if operator not in by_file:
-                operator.begin()
-        for operator in running:
+        run_parts(parts, kept, store, helpers)
+        for operator in others:
+            operator.begin(0)
+        for operator in others:
             # Behind all that it reads from: when its turn comes, its last element has come.
-            if store and operator in parts:
-                parts[operator].run(store)
-            else:
-                _feed(operator, kept)
-            if operator not in by_file:
-                operator.end()
-            operator.finish()
+            _feed(operator, kept)
+            _finish(operator)
+        for operator in running:
+            if operator in by_file:
+                operator.finish()
     except BaseException:
         for operator in running:
             operator.abandon()
@@ -143,12 +136,12 @@ def _run_pass(
     return new
 
 
-def _able(steps: list[Step], kept: dict[Any, list[Any]]) -> set[Step]:
+def _able(steps: list[Step], kept: Kept) -> set[Step]:
     """The steps that a pass reaches: their side inputs are there, and their rows come by."""
     able: set[Step] = set()
     coming: set[Any] = set()
     for step in steps:
-        if any(side.pvalue not in kept for side in step.sides):
+        if any(side.collection not in kept for side in step.sides):
             continue
         if step.kind != "read" and not (
             step.inputs and all(p in kept or p in coming for p in step.inputs)
@@ -161,7 +154,7 @@ def _able(steps: list[Step], kept: dict[Any, list[Any]]) -> set[Step]:
 
 
 def _for_this_pass(
-    steps: list[Step], waiting: Collection[Step], able: set[Step], kept: dict[Any, list[Any]]
+    steps: list[Step], waiting: Iterable[Step], able: set[Step], kept: Kept
 ) -> set[Step]:
     """Of the steps that a pass reaches, those that should be in it: what leads to a result, and of
     what only counts what gets its rows from there. What reads and decodes for others that still
@@ -193,9 +186,7 @@ def _leading_to(ends: set[Step], steps: list[Step], able: set[Step]) -> set[Step
     return found
 
 
-def _with_sources(
-    steps: list[Step], new: list[Step], able: set[Step], kept: dict[Any, list[Any]]
-) -> list[Step]:
+def _with_sources(steps: list[Step], new: list[Step], able: set[Step], kept: Kept) -> list[Step]:
     """New steps and what they get their rows from, in order."""
     wanted = set(new)
     needed: set[Any] = set()
@@ -207,46 +198,15 @@ def _with_sources(
     return [step for step in steps if step in wanted]
 
 
-def _connect(
-    taking_part: list[Step], kept: dict[Any, list[Any]]
-) -> tuple[list[ops.Operator], dict[Any, list[Any]]]:
-    """Operators, each of which hands its output to those that read it, and what will be kept."""
-    readers: dict[Any, list[ops.Operator]] = {}
-    made: dict[Any, list[Any]] = {}
-    running: list[ops.Operator] = []
-    graphs: dict[Any, Graph] = {}
-    for step in reversed(taking_part):
-        receivers = ops.Receivers()
-        for tag, pcoll in step.outputs.items():
-            if step.kind in BARRIERS:
-                made[pcoll] = []
-                receivers[tag] = ops.Keep(made[pcoll])
-            else:
-                receivers[tag] = _receiver(readers.get(pcoll, []))
-        operator = _operator(step, receivers, kept, graphs)
-        running.append(operator)
-        for pcoll in step.inputs:
-            if pcoll not in kept:
-                readers.setdefault(pcoll, []).insert(0, operator)
-    return running[::-1], made
+def _finish(operator: ops.Operator) -> None:
+    """Ends the one bundle of an operator, and the operator."""
+    operator.end()
+    if isinstance(operator, ops.Result):
+        operator.merge(operator.take())
+    operator.finish()
 
 
-def _receiver(targets: list[ops.Operator]) -> ops.Fan | ops.Single:
-    return ops.Single(targets[0]) if len(targets) == 1 else ops.Fan(targets)
-
-
-def _operator(
-    step: Step,
-    receivers: ops.Receivers,
-    kept: dict[Any, list[Any]],
-    graphs: dict[Any, Graph],
-) -> ops.Operator:
-    if step.kind == "do":
-        return ops.Do(step, receivers, [kept[side.pvalue] for side in step.sides], graphs)
-    return _PLAIN[step.kind](step, receivers)
-
-
-def _feed(operator: ops.Operator, kept: dict[Any, list[Any]]) -> None:
+def _feed(operator: ops.Operator, kept: Kept) -> None:
     """Gives an operator what no other operator of the pass gives it."""
     if isinstance(operator, ops.Read):
         operator.run()

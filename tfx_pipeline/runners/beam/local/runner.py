@@ -1,4 +1,4 @@
-"""`LocalRunner`: Beam's runner for jobs in this process, by passes over the rows.
+"""`LocalRunner`: Beam's runner for jobs on this machine, by passes over the rows.
 
 Beam's FnApiRunner keeps every collection, rows too, encodes it between stages, and reads and
 writes TFRecords in Python. This one runs the same functions and combiners of TFDV, TFT and TFMA on
@@ -12,12 +12,13 @@ import time
 from typing import Any
 
 from apache_beam.metrics.metric import MetricResults
+from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.options.value_provider import RuntimeValueProvider
 from apache_beam.pipeline import Pipeline
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from tfx_pipeline.runners.beam.local import passes, writes
+from tfx_pipeline.runners.beam.local import passes, workers, writes
 from tfx_pipeline.runners.beam.local.accumulators import Store
 from tfx_pipeline.runners.beam.local.plan import Unsupported, make_plan
 from tfx_pipeline.runners.beam.local.signatures import once_a_class
@@ -42,11 +43,15 @@ class LocalRunner(FnApiRunner):  # type: ignore[misc]
             steps = make_plan(pipeline)
         except Unsupported as unknown:
             log.warning("Beam's own runner takes this job, for it has %s", unknown)
+            options.view_as(DirectOptions).direct_num_workers = 1  # Its own, of which 0 is none.
             return super().run_pipeline(pipeline, options)
         store = Store.of(options)
         started = time.monotonic()
-        with once_a_class():
-            count = passes.run(steps, store)
+        try:
+            with once_a_class():
+                count = passes.run(steps, store, workers.Helpers.of(options))
+        finally:
+            workers.rest()
         took = time.monotonic() - started
         log.info("%d steps, %d passes over the rows: %.1f s", len(steps), count, took)
         return Done(store)

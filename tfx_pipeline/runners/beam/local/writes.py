@@ -42,8 +42,10 @@ class _WriteAll(beam.DoFn):  # type: ignore[misc]
     def process(self, _: bytes, records: Iterable[bytes]) -> Iterator[str]:
         files = RecordFiles(self._sink)
         try:
+            files.clear()
             for record in records:
                 files.write(record)
+            files.merge(files.take())
             yield from files.finish()
         except BaseException:
             files.abandon()
