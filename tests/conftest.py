@@ -42,6 +42,14 @@ def taxi_csv() -> Path:
     return Path(spec.origin).parent / "examples/chicago_taxi_pipeline/data/simple/data.csv"
 
 
+@pytest.fixture
+def helped(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """See `tests.beam.helping`: worker processes do all that they can of a job; what they read."""
+    from tests.beam.helping import have_workers_help
+
+    return have_workers_help(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data sets that are not part of the repository and that no installed package has.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,44 +20,42 @@ class Helped:
         self.read: list[str] = []
 
 
-@pytest.fixture
-def helped(monkeypatch: pytest.MonkeyPatch) -> Iterator[Helped]:
-    """This process takes a file only when a worker has no more that it can do."""
+def have_workers_help(monkeypatch: pytest.MonkeyPatch) -> Helped:
+    """This process takes a file only when a worker has no more that it can do: of jobs that may
+    have workers."""
     found = Helped()
-    ended: dict[int, threading.Event] = {}
-    for_files, take, help_with = workers.Helpers.for_files, Shared.take, workers._help
-
-    def event_of(work: Any) -> threading.Event:
-        return ended.setdefault(id(work), threading.Event())
-
-    def noted(worker: Any, work: Any, shipment: Any) -> None:
-        try:
-            help_with(worker, work, shipment)
-        finally:
-            event_of(work).set()
+    help_with, helping = workers._help, workers.Team.helping
 
     class Patient(Shared[Any]):
-        is_helped = False
+        """Work that waits for a worker, if there is a team."""
+
+        def __init__(self, items: Any) -> None:
+            super().__init__(items)
+            self.was_helped = threading.Event()
+            self.was_helped.set()
 
         def take(self, suits: Any = None) -> Any:
             if suits is not None:
-                return take(self, suits)
-            if self.is_helped:
-                assert event_of(self).wait(TIMEOUT_S), "no worker came"
-            return take(self)
+                return super().take(suits)
+            assert self.was_helped.wait(TIMEOUT_S), "no worker came"
+            return super().take()
 
         def done(self, item: Any, result: Any) -> None:
             if isinstance(result, bytes):
                 found.read.append(item.path)
             super().done(item, result)
 
-    def helping(self: workers.Team, work: Any, shipment: Any) -> Any:
-        work.is_helped = True
-        return team_helping(self, work, shipment)
+    def awaited(team: workers.Team, work: Any, shipment: Any) -> Any:
+        work.was_helped.clear()
+        return helping(team, work, shipment)
 
-    team_helping = workers.Team.helping
-    monkeypatch.setattr(workers, "_help", noted)
+    def noted(worker: Any, work: Any, shipment: Any) -> None:
+        try:
+            help_with(worker, work, shipment)
+        finally:
+            work.was_helped.set()
+
     monkeypatch.setattr(bundles, "Shared", Patient)
-    monkeypatch.setattr(workers.Team, "helping", helping)
-    assert for_files is workers.Helpers.for_files
-    yield found
+    monkeypatch.setattr(workers, "_help", noted)
+    monkeypatch.setattr(workers.Team, "helping", awaited)
+    return found

@@ -14,7 +14,8 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from tfx_pipeline.runners.beam.local.accumulators import AccumulatorOptions, Store, sweep
+from tfx_pipeline.runners.beam.local.accumulators import Store, sweep
+from tfx_pipeline.runners.beam.local.options import LocalOptions
 from tfx_pipeline.runners.beam.options import LOCAL_RUNNER
 
 SEEN: list[int] = []
@@ -89,7 +90,7 @@ class Jobs:
         self.count += 1
         told = self.folder / f"told-{self.count}"
         with beam.Pipeline(options=PipelineOptions([f"--runner={LOCAL_RUNNER}"])) as pipeline:
-            options = pipeline.options.view_as(AccumulatorOptions)
+            options = pipeline.options.view_as(LocalOptions)
             options.accumulators = str(more.get("own", self.folder / str(self.count)))
             options.earlier_accumulators = [str(self.folder / earlier)] if earlier else []
             rows = pipeline | beam.io.ReadFromTFRecord(str(self.rows / "*"))

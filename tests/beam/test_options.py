@@ -33,7 +33,7 @@ def parsed(**beam: Any) -> dict[str, Any]:
 
 
 def test_local_is_the_default_and_needs_no_network() -> None:
-    args = [f"--runner={LOCAL_RUNNER}", "--direct_num_workers=0", "--sdk_container_image=local"]
+    args = [f"--runner={LOCAL_RUNNER}", "--sdk_container_image=local"]
     assert beam_args(config()) == args
 
 

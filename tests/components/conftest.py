@@ -227,6 +227,7 @@ def evaluate(
         baseline: str | Path | None = None,
         examples: Path | None = None,
         split_by: tuple[str, str] = ("", ""),
+        processes: int = 1,
     ) -> tuple[Verdict, Any]:
         root = tmp_path_factory.mktemp("evaluation")
         task = config.data.label.task
@@ -252,7 +253,9 @@ def evaluate(
         }
         (root / "blessing").mkdir()
         context = base_beam_executor.BaseBeamExecutor.Context(
-            beam_pipeline_args=BEAM_ARGS, tmp_dir=str(root / "tmp"), unique_id="1"
+            beam_pipeline_args=[*BEAM_ARGS, f"--local_processes={processes}"],
+            tmp_dir=str(root / "tmp"),
+            unique_id="1",
         )
         Executor(context).Do(
             inputs,

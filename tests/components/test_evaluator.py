@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.beam.helping import Helped
 from tfx_pipeline.components.evaluator.executor import judge_evaluation
 from tfx_pipeline.config.data import SplitConfig
 from tfx_pipeline.config.pipeline import PipelineConfig
@@ -40,6 +41,35 @@ def test_a_good_model_is_blessed_with_every_metric_of_its_task(
     assert verdict.metrics["group=tiny"]["example_count"] == 5
     # Slices are measured and shown even where no threshold holds on them.
     assert verdict.metrics["group=tiny"]["auc"] is None
+
+
+def test_two_processes_measure_what_one_does(
+    config: Config,
+    evaluate: Evaluate,
+    small: Any,
+    tmp_path: Path,
+    helped: Helped,
+) -> None:
+    """To the last bit; the rows are in three files."""
+    import tensorflow as tf
+
+    options = tf.io.TFRecordOptions(compression_type="GZIP")
+    [whole] = (small.examples / "Split-eval").iterdir()
+    records = list(tf.data.TFRecordDataset(str(whole), "GZIP").as_numpy_iterator())
+    folder = tmp_path / "examples" / "Split-eval"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        path = folder / f"data-{number}.gz"
+        with tf.io.TFRecordWriter(str(path), options) as writer:
+            for record in records[number::3]:
+                writer.write(record)
+    gate = config(thresholds=[{"metric": "auc", "min": 0.9}], slices=[["group"]])
+    one, _ = evaluate(gate, examples=folder.parent)
+    assert not helped.read
+    two, _ = evaluate(gate, examples=folder.parent, processes=2)
+    assert sorted({Path(path).name for path in helped.read}) == [f"data-{n}.gz" for n in range(3)]
+    assert two.metrics == one.metrics
+    assert two.metrics["overall"]["example_count"] == 300
 
 
 def test_a_bad_model_is_refused_by_how_much(config: Config, evaluate: Evaluate) -> None:

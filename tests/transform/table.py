@@ -165,6 +165,7 @@ def run_executor(
     *,
     runner: str = RUNNER,
     config: TransformConfig = CONFIG,
+    processes: int = 1,
 ) -> Transformed:
     """Runs a Transform executor on a folder's examples and schema.
 
@@ -175,6 +176,7 @@ def run_executor(
         cache: Analyzer cache to read.
         runner: Of its Beam job.
         config: What the features are.
+        processes: How many read rows.
 
     Returns:
         Its output; the features are those of the eval split, in the order of the rows.
@@ -201,7 +203,11 @@ def run_executor(
     if cache is not None:
         inputs["analyzer_cache"] = artifact(TransformCache, cache)
     context = BaseBeamExecutor.Context(
-        beam_pipeline_args=[f"--runner={runner}", "--sdk_container_image=local"],
+        beam_pipeline_args=[
+            f"--runner={runner}",
+            f"--local_processes={processes}",
+            "--sdk_container_image=local",
+        ],
         tmp_dir=str(out / "tmp"),
         unique_id="1",
     )

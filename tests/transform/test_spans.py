@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.beam.helping import Helped
 from tests.transform.table import Transformed, run_executor, table, write_schema, write_split
 from transform.config import TransformConfig
 
@@ -106,3 +107,37 @@ def assert_same(ours: Transformed, theirs: Transformed) -> None:
     for column in ("city", "rare"):
         name = f"{column}_vocabulary"
         assert ours.output.vocabulary_by_name(name) == theirs.output.vocabulary_by_name(name)
+
+
+@pytest.mark.slow
+def test_two_processes_write_what_one_does(tmp_path: Path, helped: Helped) -> None:
+    """The same vocabularies and rows, in the same files and order."""
+    from transform.executor import Executor
+
+    write_schema(tmp_path, table(60))
+    write_spans(tmp_path, "abd")
+    made = {}
+    for count in (1, 2):
+        made[count] = run_executor(Executor, tmp_path, str(count), config=CONFIG, processes=count)
+    assert len(helped.read) >= 6, "each span to analyze and to transform"
+    one, two = (
+        {path.relative_to(tmp_path / str(count)): path for path in _rows(tmp_path / str(count))}
+        for count in (1, 2)
+    )
+    assert one.keys() == two.keys()
+    assert len(one) > 3
+    for name, path in one.items():
+        assert _examples(path) == _examples(two[name]), name
+    assert_same(made[1], made[2])
+
+
+def _examples(path: Path) -> list[Any]:
+    """A file's, whose bytes have their features in any order."""
+    import tensorflow as tf
+
+    records = tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator()
+    return [tf.train.Example.FromString(record) for record in records]
+
+
+def _rows(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("transformed_examples*.gz") if path.is_file()]

@@ -18,7 +18,8 @@ from tfx.components.statistics_gen import executor as stock
 from tfx.types import artifact_utils, standard_component_specs
 
 from tfx_pipeline.components.earlier import KNOWN_PROPERTY, earlier_outputs, may_reuse
-from tfx_pipeline.runners.beam.local.accumulators import AccumulatorOptions, sweep
+from tfx_pipeline.runners.beam.local.accumulators import sweep
+from tfx_pipeline.runners.beam.local.options import LocalOptions
 from tfx_pipeline.runners.beam.local.runner import LocalRunner
 
 FOLDER = "accumulators"
@@ -55,7 +56,7 @@ class Executor(stock.Executor):  # type: ignore[misc]
     def _make_beam_pipeline(self) -> Any:
         self._pipeline = super()._make_beam_pipeline()
         if self._folder is not None and isinstance(self._pipeline.runner, LocalRunner):
-            options = self._pipeline.options.view_as(AccumulatorOptions)
+            options = self._pipeline.options.view_as(LocalOptions)
             options.accumulators = str(self._folder)
             # Its own folder, too: a run that was killed here may have left some.
             if may_reuse(self._context):

@@ -50,7 +50,6 @@ def _local(_: BeamConfig) -> Iterator[str]:
     # Beam's `FnApiRunner`, which keeps all rows in memory, can be asked for in `args`. Its
     # `DirectRunner` would first try to fetch Prism from the network.
     yield f"--runner={LOCAL_RUNNER}"
-    yield "--direct_num_workers=0"  # One a core.
     yield from _NO_SDIST
 
 

@@ -25,6 +25,7 @@ from apache_beam.internal import cloudpickle_pickler
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tfx_pipeline.files import link
+from tfx_pipeline.runners.beam.local.options import LocalOptions
 from tfx_pipeline.runners.beam.local.plan import Step
 
 log = logging.getLogger(__name__)
@@ -50,20 +51,6 @@ _WRITING = ".writing"  # The ending of a file that is not whole yet.
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
-class AccumulatorOptions(PipelineOptions):  # type: ignore[misc]
-    """`LocalRunner`'s own; other runners do not read them."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: Any) -> None:
-        parser.add_argument("--accumulators", help="folder for the accumulators of each file")
-        parser.add_argument(
-            "--earlier_accumulators",
-            action="append",
-            default=[],
-            help="folder of an earlier job, whose accumulators stand for the files that it read",
-        )
-
-
 @dataclass
 class Store:
     """The accumulators of one job.
@@ -83,7 +70,7 @@ class Store:
     @classmethod
     def of(cls, options: PipelineOptions) -> Store | None:
         """The store that a job's options ask for; None where they ask for none."""
-        given = options.view_as(AccumulatorOptions)
+        given = options.view_as(LocalOptions)
         if not given.accumulators:
             return None
         return cls(Path(given.accumulators), [Path(path) for path in given.earlier_accumulators])

@@ -12,7 +12,6 @@ import time
 from typing import Any
 
 from apache_beam.metrics.metric import MetricResults
-from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.options.value_provider import RuntimeValueProvider
 from apache_beam.pipeline import Pipeline
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -43,7 +42,6 @@ class LocalRunner(FnApiRunner):  # type: ignore[misc]
             steps = make_plan(pipeline)
         except Unsupported as unknown:
             log.warning("Beam's own runner takes this job, for it has %s", unknown)
-            options.view_as(DirectOptions).direct_num_workers = 1  # Its own, of which 0 is none.
             return super().run_pipeline(pipeline, options)
         store = Store.of(options)
         started = time.monotonic()

@@ -52,8 +52,11 @@ class _Pass:
     that what it imports and loads is there before a file waits for it."""
 
     def __init__(self, content: bytes) -> None:
+        from apache_beam.internal import cloudpickle_pickler
+
+        self._load = cloudpickle_pickler.loads
         self._steps, kept = pickle.loads(content)
-        self._kept = pickle.loads(kept)
+        self._kept = self._load(kept)
         self._graphs: dict[Any, Any] = {}
         self._parts: dict[int, Any] = {}
         if self._steps:
@@ -74,13 +77,11 @@ class _Pass:
                 operator.abandon()
 
     def _started(self, number: int) -> Any:
-        from apache_beam.internal import cloudpickle_pickler
-
         from tfx_pipeline.runners.beam.local import operators as ops
         from tfx_pipeline.runners.beam.local.bundles import Part
         from tfx_pipeline.runners.beam.local.wiring import connect
 
-        steps = cloudpickle_pickler.loads(self._steps[number])
+        steps = self._load(self._steps[number])
         (read, *operators), _ = connect(steps, self._kept, self._graphs)
         assert isinstance(read, ops.Read)
         for operator in operators:

@@ -60,20 +60,15 @@ class Shipment:
 
 
 def shipped(parts: Sequence[Part], kept: Kept) -> Shipment:
-    """Parts for other processes, without those that cannot be pickled; of these the log tells."""
+    """Parts for other processes; none, and the log says why, if something cannot be pickled."""
     from apache_beam.internal import cloudpickle_pickler
 
-    steps = {}
-    for part in parts:
-        try:
-            steps[part.number] = cloudpickle_pickler.dumps(part.steps)
-        except Exception as error:  # noqa: BLE001 - whatever a transform's class raises
-            log.info("read here alone: %s cannot be pickled: %s", part.read.step.label, error)
+    wanted = {side.collection for part in parts for step in part.steps for side in step.sides}
     try:
-        wanted = {side.collection for part in parts for step in part.steps for side in step.sides}
-        sides = pickle.dumps({each: kept[each] for each in wanted}, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:  # noqa: BLE001 - whatever an element's class raises
-        log.info("read here alone: side inputs cannot be pickled: %s", error)
+        steps = {part.number: cloudpickle_pickler.dumps(part.steps) for part in parts}
+        sides = cloudpickle_pickler.dumps({each: kept[each] for each in wanted})
+    except Exception as error:  # noqa: BLE001 - whatever the class of an element raises
+        log.info("rows are read in one process alone: %s", error)
         return Shipment(b"", set())
     return Shipment(pickle.dumps((steps, sides)), {*steps})
 
@@ -86,10 +81,10 @@ class Helpers:
 
     @classmethod
     def of(cls, options: PipelineOptions) -> Helpers:
-        """Beam's `--direct_num_workers`; 0: one a core, as far as the memory goes."""
-        from apache_beam.options.pipeline_options import DirectOptions
+        """`--local_processes`; 0: one a core, as far as memory goes, if there is much to read."""
+        from tfx_pipeline.runners.beam.local.options import LocalOptions
 
-        return cls(options.view_as(DirectOptions).direct_num_workers)
+        return cls(options.view_as(LocalOptions).local_processes)
 
     def for_files(self, sizes: Sequence[int]) -> Team | None:
         """Workers for files of these sizes; None where it pays to read them here."""
