@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tfx_pipeline.config.data import DataConfig
 from tfx_pipeline.ingest import csv_scan
 from tfx_pipeline.ingest.files import unreadable
+from tfx_pipeline.ingest.pace import Pace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,8 +98,9 @@ def _fast_batches(
     lenient = _is_lenient(data)
     included = [positions[name] for name in kept]
     last_batch = None
+    pace = Pace()
     try:
-        stream = _WholeLineEnds(pa.input_stream(str(path), compression="detect"))
+        stream = _WholeLineEnds(pa.input_stream(str(path), compression="detect"), pace)
         reader = csv.open_csv(
             pa.PythonFile(stream, mode="r"),
             csv.ReadOptions(
@@ -119,7 +121,7 @@ def _fast_batches(
                 include_columns=list(dict.fromkeys([*included, last])),
             ),
         )
-        for batch in reader:
+        for batch in pace.keeping(reader):
             last_batch = batch
             yield pa.RecordBatch.from_arrays([batch.column(name) for name in included], kept)
     except OSError as error:
@@ -141,8 +143,9 @@ class _WholeLineEnds(io.RawIOBase):
     r"""Bytes of a stream, of which no part that is read ends between \r and \n: pyarrow 18 loses
     the \n then, where both are inside a quoted value."""
 
-    def __init__(self, stream: pa.NativeFile) -> None:
+    def __init__(self, stream: pa.NativeFile, pace: Pace) -> None:
         self._stream = stream
+        self._pace = pace
         self._held = b""
 
     def readable(self) -> bool:
@@ -150,6 +153,8 @@ class _WholeLineEnds(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes; none at the end."""
+        if not self._pace.goes_on():
+            return b""
         content: bytes = self._stream.read(size - len(self._held))
         if not content:
             content, self._held = self._held, b""
