@@ -10,23 +10,32 @@ import contextlib
 import json
 import os
 import pickle
+import queue
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO, Any
 
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 _LENGTHS = struct.Struct("<QQ")
 Buffer = bytes | memoryview
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """How many this process may use: of the machine, or of what its container is given."""
     if hasattr(os, "sched_getaffinity"):  # Not on macOS.
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = _CPU_MAX.read_text().split()
+        count = min(count, max(1, int(quota) // int(period)))  # "max": no limit.
+    return count
 
 
 class Died(Exception):
@@ -71,13 +80,38 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
     return content
 
 
-def pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """In the process itself: where messages come from, until the parent closes it or dies, and
-    where answers go."""
-    answers = os.fdopen(os.dup(1), "wb")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer.
-    os.dup2(2, 1)  # What a library prints must not get among the answers.
-    return sys.stdin.buffer, answers
+class Pipes:
+    """In the process itself: messages that come, and where answers go."""
+
+    def __init__(self) -> None:
+        """Takes over the standard streams, in which nobody else has a part from now on: what a
+        library prints, or a process that it starts reads, is not among the messages."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer.
+        self._incoming = os.fdopen(os.dup(0), "rb")
+        self._answers = os.fdopen(os.dup(1), "wb")
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.dup2(2, 1)
+        self._messages: queue.SimpleQueue[tuple[Any, bytes]] = queue.SimpleQueue()
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def receive(self) -> tuple[Any, bytes]:
+        """Waits for a message, and the bytes that go with it."""
+        return self._messages.get()
+
+    def send(self, message: Any, content: Buffer = b"") -> None:
+        """Answers, with bytes that are not copied for it."""
+        send(self._answers, message, content)
+
+    def _receive(self) -> None:
+        """Ends the process when the parent closes the pipe or dies, be it in the middle of
+        something: nobody wants it any more."""
+        try:
+            while True:
+                self._messages.put(receive(self._incoming))
+        except BaseException:  # noqa: BLE001
+            os._exit(0)
 
 
 class WorkerProcess:
@@ -98,7 +132,7 @@ class WorkerProcess:
         code += f"from {module} import main; main()"
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", code, json.dumps(sys.path)],
+                [sys.executable, "-c", code, json.dumps([*map(str, sys.path)])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,

@@ -12,7 +12,7 @@ from typing import Any
 
 from tensorflow_transform import analyzer_nodes, impl_helper
 
-_NAME = "trace_preprocessing_function"
+_NAME, _ANALYZERS = "trace_preprocessing_function", "TENSOR_REPLACEMENTS"
 
 
 @contextmanager
@@ -23,7 +23,10 @@ def traced_once() -> Iterator[None]:
     There is no hook: `impl_helper.trace_preprocessing_function` is exchanged, and put back. What
     runs afterwards has traces of its own, for temporary files belong to them.
     """
-    stock = getattr(impl_helper, _NAME)
+    stock = getattr(impl_helper, _NAME, None)
+    if stock is None or not hasattr(analyzer_nodes, _ANALYZERS):
+        yield  # Another version of TFT: each traces.
+        return
     setattr(impl_helper, _NAME, _Traces(stock))
     try:
         yield

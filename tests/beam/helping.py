@@ -14,10 +14,16 @@ TIMEOUT_S = 120
 
 
 class Helped:
-    """What workers did. `read`: the files, by their paths."""
+    """What workers did.
+
+    Attributes:
+        read: The files, by their paths.
+        awaits: Whether this process waits for them.
+    """
 
     def __init__(self) -> None:
         self.read: list[str] = []
+        self.awaits = True
 
 
 def have_workers_help(monkeypatch: pytest.MonkeyPatch) -> Helped:
@@ -30,24 +36,22 @@ def have_workers_help(monkeypatch: pytest.MonkeyPatch) -> Helped:
         """Work that waits for a worker, if there is a team."""
 
         def __init__(self, items: Any) -> None:
-            super().__init__(items)
+            super().__init__(items, ahead=1000)
             self.was_helped = threading.Event()
             self.was_helped.set()
 
-        def take(self, suits: Any = None) -> Any:
-            if suits is not None:
-                return super().take(suits)
-            assert self.was_helped.wait(TIMEOUT_S), "no worker came"
-            return super().take()
+        def take(self, item: Any) -> Any:
+            assert not found.awaits or self.was_helped.wait(TIMEOUT_S), "no worker came"
+            return super().take(item)
 
         def done(self, item: Any, result: Any) -> None:
             if isinstance(result, bytes):
                 found.read.append(item.path)
             super().done(item, result)
 
-    def awaited(team: workers.Team, work: Any, shipment: Any) -> Any:
+    def awaited(team: workers.Team, count: int, work: Any, shipment: Any) -> Any:
         work.was_helped.clear()
-        return helping(team, work, shipment)
+        return helping(team, count, work, shipment)
 
     def noted(worker: Any, work: Any, shipment: Any) -> None:
         try:

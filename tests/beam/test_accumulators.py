@@ -14,6 +14,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from tests.beam.helping import Helped
 from tfx_pipeline.runners.beam.local.accumulators import Store, sweep
 from tfx_pipeline.runners.beam.local.options import LocalOptions
 from tfx_pipeline.runners.beam.options import LOCAL_RUNNER
@@ -92,6 +93,7 @@ class Jobs:
         with beam.Pipeline(options=PipelineOptions([f"--runner={LOCAL_RUNNER}"])) as pipeline:
             options = pipeline.options.view_as(LocalOptions)
             options.accumulators = str(more.get("own", self.folder / str(self.count)))
+            options.local_processes = more.get("processes", 1)
             options.earlier_accumulators = [str(self.folder / earlier)] if earlier else []
             rows = pipeline | beam.io.ReadFromTFRecord(str(self.rows / "*"))
             found = job(rows | "see" >> beam.Map(_see)) | "text" >> beam.Map(repr)
@@ -101,6 +103,24 @@ class Jobs:
 
     def kept(self, name: str) -> set[str]:
         return {path.name for path in (self.folder / name).iterdir()}
+
+
+def test_workers_keep_what_this_process_keeps(
+    jobs: Jobs, helped: Helped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes under the same names; equal files are read once."""
+    (jobs.rows / "rows-9.gz").write_bytes((jobs.rows / "rows-0.gz").read_bytes())
+    one = jobs.run(own=jobs.folder / "one", earlier="one")
+    assert (jobs.result.known, jobs.result.files) == (1, 4)
+    two = jobs.run(own=jobs.folder / "two", earlier="two", processes=2)
+    assert sorted(Path(path).name for path in helped.read) == [f"rows-{n}.gz" for n in range(3)]
+    assert two == one
+    assert jobs.kept("two") == jobs.kept("one")
+    for name in jobs.kept("one"):
+        here, there = (jobs.folder / folder / name for folder in ("one", "two"))
+        assert here.read_bytes() == there.read_bytes()
+    assert jobs.run(earlier="two") == one
+    assert (jobs.result.known, SEEN) == (4, [])
 
 
 @pytest.fixture

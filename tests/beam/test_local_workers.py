@@ -22,7 +22,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tests.beam import test_local_statistics as tfdv
 from tests.beam.helping import Helped
 from tests.beam.test_local_passes import ROWS, Job
-from tfx_pipeline.ingest.workers import PARALLEL_BYTES
 from tfx_pipeline.runners.beam.local import bundles, workers
 from tfx_pipeline.runners.beam.local.files import read_tfrecords
 from tfx_pipeline.runners.beam.local.sharing import Shared
@@ -40,12 +39,14 @@ DEADLINE_S = 30
 
 @pytest.fixture(scope="module", autouse=True)
 def own_workers() -> Iterator[None]:
-    """They know this process; and none is left."""
-    workers._the_team(0).close()
+    """They know this process, and serve all tests; none is left."""
+    workers.the_team().close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PARENT, str(os.getpid()))
+        workers.expect(workers.Helpers(2))
         yield
-    workers._the_team(0).close()
+    workers.expect(None)
+    workers.the_team().close()
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def _dies_in_a_worker(number: int) -> int:
 
 
 def _fails_in_a_worker(number: int) -> int:
-    if _in_a_worker():
+    if _in_a_worker() and number > 4:  # Some rows are written.
         raise ValueError("only here")
     return number
 
@@ -149,7 +150,10 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
     assert run(rows, _dies_in_a_worker) == EXPECTED
     assert not helped.read
     assert "was ended by SIGKILL" in caplog.text
-    workers._the_team(1).close()
+    helped.awaits = False
+    assert run(rows, _same) == EXPECTED, "and no other is started"
+    assert not workers.the_team().pids
+    workers.the_team().close()
 
 
 def test_what_fails_in_a_worker_is_done_here(
@@ -158,7 +162,15 @@ def test_what_fails_in_a_worker_is_done_here(
     with caplog.at_level(logging.INFO, logger="tfx_pipeline"):
         assert run(rows, _fails_in_a_worker) == EXPECTED
     assert "ValueError: only here" in caplog.text
-    assert caplog.text.count("a worker process could not read") == 1, "it is not asked again"
+    assert caplog.text.count("a worker could not read") == 1, "it is not asked again"
+    # What the worker has open of the file that this process wrote must not get into it.
+    other = rows.parent / "other"
+    with beam.Pipeline(options=PipelineOptions(TWO)) as pipeline:
+        read = pipeline | beam.io.ReadFromTFRecord(str(rows))
+        read | beam.io.WriteToTFRecord(str(other))
+    workers.the_team().close()
+    assert written(rows.parent / "out") == EXPECTED
+    assert {path.name[:5] for path in rows.parent.iterdir()} == {"rows-", "out-0", "other"}
 
 
 def test_an_error_is_the_steps_own(rows: Path, helped: Helped) -> None:
@@ -166,24 +178,26 @@ def test_an_error_is_the_steps_own(rows: Path, helped: Helped) -> None:
         run(rows, _fails)
     assert "call" in str(caught.value)
     assert {path.name for path in rows.parent.iterdir()} == {f"rows-{n}" for n in range(FILES)}
-    assert workers._team is not None
-    assert not workers._team.pids
+    assert len(workers.the_team().pids) == 1, "it was not at work when this process failed"
 
 
-def test_ctrl_c_does_not_wait_for_workers(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_does_not_wait_for_workers(
+    rows: Path, monkeypatch: pytest.MonkeyPatch, helped: Helped
+) -> None:
     def pressed(*_: Any) -> Any:
+        _wait_for(lambda: workers.the_team()._members[0]._current is not None)
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(helped, "awaits", False)
+    assert run(rows, _same) == EXPECTED
+    [pid] = workers.the_team().pids
     monkeypatch.setattr(bundles, "read_tfrecords", pressed)
-    team = workers._the_team(1)
-    _wait_for(lambda: bool(team.pids))
-    [pid] = team.pids
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run(rows, _slow_in_a_worker)
     assert time.monotonic() - started < DEADLINE_S
     assert not psutil.pid_exists(pid)
-    assert not list(rows.parent.glob("out*"))
+    assert not list(rows.parent.glob(".writing*"))
 
 
 def test_side_inputs_that_cannot_be_pickled_stay_here(
@@ -208,88 +222,202 @@ def test_without_a_process_it_goes_on(
     def refused(*_: Any, **__: Any) -> Any:
         raise OSError(11, "Resource temporarily unavailable")
 
-    workers._the_team(1).close()
+    workers.the_team().close()
     monkeypatch.setattr(subprocess, "Popen", refused)
     assert run(rows, _same) == EXPECTED
-    workers._the_team(1).close()  # Waits for the thread.
+    workers.the_team().close()  # Waits for the thread.
     assert "Resource temporarily unavailable" in caplog.text
 
 
 def test_workers_end_when_no_job_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    team = workers._the_team(1)
-    _wait_for(lambda: bool(team.pids))
+    team = workers.the_team()
     monkeypatch.setattr(workers, "_IDLE_S", 0.1)
-    workers.rest()
+    with workers.job():
+        team.grow(1)
+        _wait_for(lambda: bool(team.pids))
+        with workers.job():
+            pass
+        time.sleep(0.3)
+        assert team.pids, "another job is open"
     _wait_for(lambda: not team.pids)
+    monkeypatch.setattr(workers, "_expected", None)
+    with workers.job():
+        team.grow(1)
+        _wait_for(lambda: bool(team.pids))
+    assert not team.pids, "at once where no job is expected"
 
 
-def test_workers_end_with_their_process() -> None:
-    code = "import sys, time; from tfx_pipeline.runners.beam.local import workers\n"
-    code += "team = workers._the_team(1)\nwhile not team.pids: time.sleep(0.01)\n"
-    code += "print(*team.pids, flush=True)\ntime.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+BUSY = """
+import sys, time
+from tfx_pipeline.runners.beam.local import workers
+from tests.beam.test_local_workers import ONE, TWO, run, _slow_in_a_worker, _same
+import os
+from pathlib import Path
+
+os.environ["TEST_LOCAL_WORKERS_PARENT"] = str(os.getpid())
+team = workers.the_team()
+team.grow(1)
+while not team.pids:
+    time.sleep(0.01)
+print(*team.pids, flush=True)
+workers.expect(workers.Helpers(2))
+from tfx_pipeline.runners.beam.local import bundles
+
+def waits(*_):
+    while team._members[0]._current is None:
+        time.sleep(0.01)
+    time.sleep(1)
+    print("busy", flush=True)
+    time.sleep(60)
+
+bundles.read_tfrecords = waits
+run(Path(sys.argv[1]), _slow_in_a_worker)
+"""
+
+
+def test_workers_end_with_their_process_in_the_middle_of_a_file(rows: Path) -> None:
+    command = [sys.executable, "-c", BUSY, str(rows)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         worker = psutil.Process(int(process.stdout.readline()))
+        assert process.stdout.readline() == b"busy\n"
         process.kill()
     _wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """One a core but this process's, as far as files and memory go; none for a small job."""
-    asked: list[int] = []
-    monkeypatch.setattr(workers, "_the_team", asked.append)
     monkeypatch.setattr(workers, "cores", lambda: 6)
     monkeypatch.setattr(workers, "memory_free", lambda _: 64e9)
-    much = workers.PARALLEL_BYTES
-    auto = workers.Helpers.of(PipelineOptions(["--local_processes=0"]))
-    for sizes in ([much], [much // 3] * 2, []):
-        auto.for_files(sizes)
-    assert asked == []
-    auto.for_files([much] * 3)
-    auto.for_files([much] * 30)
+    auto = workers.Helpers.of(PipelineOptions([]))
+    much = workers._PARALLEL_BYTES_OF_SEVERAL
+    assert [auto.for_files(sizes) for sizes in ([much], [much // 3] * 2, [])] == [0, 0, 0]
+    assert [auto.for_files([much] * files) for files in (3, 30)] == [2, 5]
     monkeypatch.setattr(workers, "memory_free", lambda _: 4e9)
-    auto.for_files([much] * 30)
-    assert asked == [2, 5, 2]
-    asked.clear()
-    for stated in (1, 2, 9):
-        workers.Helpers(stated).for_files([1, 1, 1])
-    assert asked == [1, 2]
+    assert auto.for_files([much] * 30) == 2
+    assert [workers.Helpers(stated).for_files([1, 1, 1]) for stated in (1, 2, 9)] == [0, 1, 2]
     monkeypatch.setattr(workers, "_has_gpu", lambda: True)
-    auto.for_files([much] * 30)
-    assert asked == [1, 2]
-
-
-def test_they_start_ahead_where_a_core_idles(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(workers, "_the_team", asked.append)
+    assert workers.Helpers(9).for_files([much] * 30) == 0
+    monkeypatch.undo()
     monkeypatch.setattr(workers, "_expected", None)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+    one_job = workers.PARALLEL_BYTES // 2
+    assert [auto.for_files([size] * 2) for size in (one_job - 1, one_job)] == [0, 1]
+
+
+def test_they_start_ahead_of_the_jobs_that_are_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(workers.Team, "grow", lambda _, count: asked.append(count))
     enough = workers._AHEAD_BYTES
-    workers.start_ahead(enough)  # Of a process that runs one node.
-    workers.expect(workers.Helpers(3))
-    workers.start_ahead(enough - 1)
-    workers.start_ahead(PARALLEL_BYTES)  # Ingest uses all cores then.
+    for expected, size in ((None, enough), (workers.Helpers(3), enough - 1)):
+        workers.expect(expected)
+        workers.start_ahead(size)
     assert asked == []
     workers.start_ahead(enough)
     assert asked == [2]
+    workers.expect(workers.Helpers(2))
+
+
+def _child(number: int) -> int:
+    # It reads what it is given: not the messages of the worker's parent.
+    subprocess.run(["head", "-c", "1"], check=True, stdout=subprocess.DEVNULL)
+    return number
+
+
+def test_a_process_that_a_function_starts_reads_no_message(rows: Path, helped: Helped) -> None:
+    assert run(rows, _child) == EXPECTED
+    assert len(helped.read) == FILES
+
+
+class _Odd(Exception):
+    """Can be pickled, and that cannot be undone."""
+
+    def __init__(self, number: int, more: int) -> None:
+        super().__init__(number)
+
+
+def test_what_cannot_be_unpickled_is_read_here(
+    rows: Path, helped: Helped, caplog: pytest.LogCaptureFixture
+) -> None:
+    with beam.Pipeline(options=PipelineOptions(TWO)) as pipeline:
+        read = pipeline | beam.io.ReadFromTFRecord(str(rows))
+        odd = read | beam.Map(lambda record: (b"k", _Odd(int(record), 0))) | beam.GroupByKey()
+        counts = odd | beam.Map(lambda group: str(len(group[1])).encode())
+        counts | beam.io.WriteToTFRecord(str(rows.parent / "out"))
+    assert written(rows.parent / "out") == [str(ROWS).encode()]
+    assert "cannot be read" in caplog.text
+
+
+def _warns(number: int) -> int:
+    if _in_a_worker():
+        logging.getLogger("odd").warning("number %d", number)
+    return number
+
+
+def test_warnings_of_workers_are_in_the_log(
+    rows: Path, helped: Helped, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(rows, _warns)
+    found = {r.getMessage() for r in caplog.records if r.name == "odd"}
+    assert found == {f"number {number}" for number in range(ROWS)}
+
+
+def test_an_error_of_one_job_leaves_the_worker_of_another(rows: Path) -> None:
+    """Two nodes at once, in two threads."""
+    found: list[Any] = []
+
+    def job(name: str, function: Callable[[int], int]) -> None:
+        own = rows.parent / name
+        own.mkdir()
+        for path in rows.parent.glob("rows-*"):
+            (own / path.name).hardlink_to(path)
+        try:
+            found.append(run(own / "rows-*", function))
+        except ValueError as error:
+            found.append(error)
+
+    assert run(rows, _same) == EXPECTED
+    threads = [
+        threading.Thread(target=job, args=args) for args in (("a", _fails), ("b", _a_little_slow))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(type, found), key=str) == [ValueError, list]
+    assert EXPECTED in found
+
+
+def _a_little_slow(number: int) -> int:
+    time.sleep(0.02)
+    return number
 
 
 def test_shared_work() -> None:
-    work = Shared("abcd")
-    assert work.take() == "a"
-    assert work.take(lambda item: item > "b") == "c"
+    work = Shared("abcd", ahead=1)
+    assert work.take("b") == "b"
+    assert work.take("b") == "a", "another, while somebody has that one"
+    assert work.take_any(lambda item: item > "c") == "d"
     work.done("a", 1)
-    work.give_back("c")
-    assert [work.has(item) for item in "abc"] == [False, True, True]
-    assert work.take() == "c"
-    waiter = threading.Thread(target=work.wait, args=("c",))
+    work.give_back("d")
+    assert [work.is_open(item) for item in "abcd"] == [False, True, True, True]
+    assert work.take("b") is None, "a result waits"
+    assert work.take("d") == "d", "what is wanted now can be taken all the same"
+    found: list[Any] = []
+    helper = threading.Thread(target=lambda: found.append(work.take_any(lambda _: True)))
+    helper.start()
+    time.sleep(0.05)
+    assert not found, "there is no room for its result"
+    assert work.collect("a") == 1
+    helper.join(DEADLINE_S)
+    assert found == ["c"]
+    waiter = threading.Thread(target=work.wait, args=("b",))
     waiter.start()
-    assert waiter.is_alive()
-    work.done("c", 3)
+    work.done("b", 2)
     waiter.join(DEADLINE_S)
     assert not waiter.is_alive()
-    assert work.results == {"a": 1, "c": 3}
     work.stop()
-    assert work.take() is None
+    assert work.take_any(lambda _: True) is None
     assert not work.has_for(lambda _: True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 
 from tfx_pipeline.errors import AssayError
-from tfx_pipeline.worker_process import pipes, receive, send
+from tfx_pipeline.worker_process import Pipes
 
 
 class Defect(Exception):
@@ -14,7 +14,7 @@ class Defect(Exception):
 
 def main() -> None:
     """Answers each task until the pipe is closed, which it is when the parent has died, too."""
-    tasks, answers = pipes()
+    pipes = Pipes()
     import pyarrow as pa
 
     from tfx_pipeline.ingest.encode import encode_chunk
@@ -22,17 +22,17 @@ def main() -> None:
 
     pa.set_cpu_count(1)
     try:
-        (source, bounds), _ = receive(tasks)
+        (source, bounds), _ = pipes.receive()
         while True:
-            (file, first_row, order), content = receive(tasks)
+            (file, first_row, order), content = pipes.receive()
             [batch] = pa.ipc.open_stream(content)
             try:
                 answer = encode_chunk(Chunk(file, first_row, batch), order, source, bounds)
             except AssayError as error:
-                send(answers, error)
+                pipes.send(error)
             except Exception:  # noqa: BLE001  Told in the parent, which ends this process.
-                send(answers, Defect(traceback.format_exc()))
+                pipes.send(Defect(traceback.format_exc()))
             else:
-                send(answers, answer)
-    except (EOFError, BrokenPipeError):
+                pipes.send(answer)
+    except BrokenPipeError:
         return

@@ -19,14 +19,15 @@ from tfx.utils import proto_utils
 from tfx_pipeline.components.earlier import KNOWN_PROPERTY, earlier_outputs, may_reuse
 from tfx_pipeline.errors import storage_errors
 from tfx_pipeline.gates.same_split import SPLIT_BY_PROPERTY, split_record
-from tfx_pipeline.ingest.files import SPLITS, left_out
+from tfx_pipeline.ingest.files import SPLITS, find_files, left_out
 from tfx_pipeline.ingest.known import SPANS_FILE
 from tfx_pipeline.ingest.rejected import REJECTED_FILE, write_rejected
 from tfx_pipeline.ingest.sizes import data_size
 from tfx_pipeline.ingest.source import Source
 from tfx_pipeline.ingest.tally import Tally
+from tfx_pipeline.ingest.workers import processes_for
 from tfx_pipeline.ingest.write import Written, write_splits
-from tfx_pipeline.runners.beam.local.workers import start_ahead
+from tfx_pipeline.runners.beam.local import workers
 
 REJECTED_PROPERTY = "rows_rejected"
 FILES_PROPERTY = "files"
@@ -53,19 +54,21 @@ class Executor(base_executor.BaseExecutor):
         examples = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.EXAMPLES_KEY]
         )
-        start_ahead(sum(data_size(Path(path)) for path in source.paths))
         # Not inside a split's folder: stock readers take every file there.
         staging = Path(examples.uri) / ".writing"
         with storage_errors(examples.uri):
             _remove_earlier_try(Path(examples.uri))
             staging.mkdir(parents=True)
         try:
-            written = write_splits(
-                source,
-                staging,
-                fingerprint=_fingerprint(exec_properties),
-                earlier=earlier_outputs(examples.uri) if may_reuse(self._context) else (),
-            )
+            with workers.job():
+                if processes_for(find_files(source)) == 1:
+                    workers.start_ahead(sum(data_size(Path(path)) for path in source.paths))
+                written = write_splits(
+                    source,
+                    staging,
+                    fingerprint=_fingerprint(exec_properties),
+                    earlier=earlier_outputs(examples.uri) if may_reuse(self._context) else (),
+                )
             rows, tally = written.rows, written.tally
             names = [name for name in SPLITS if rows[name]]
             examples.split_names = artifact_utils.encode_split_names(names)

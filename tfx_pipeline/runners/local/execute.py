@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 import absl.logging
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from tfx.orchestration import pipeline as tfx_pipeline_lib
 from tfx.proto.orchestration import pipeline_pb2
 
@@ -95,8 +95,9 @@ def execute(
 
 
 def _expect_jobs(beam_args: list[str]) -> None:
-    if f"--runner={LOCAL_RUNNER}" in beam_args:
-        workers.expect(workers.Helpers.of(PipelineOptions(beam_args)))
+    options = PipelineOptions(beam_args)
+    is_local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
+    workers.expect(workers.Helpers.of(options) if is_local else None)
 
 
 def _refuse_changed_code(ir: pipeline_pb2.Pipeline, config: PipelineConfig) -> None:

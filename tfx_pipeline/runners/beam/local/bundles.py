@@ -21,7 +21,7 @@ from tfx_pipeline.runners.beam.local.accumulators import Store, digest_of, key_o
 from tfx_pipeline.runners.beam.local.files import read_tfrecords, tfrecord_files
 from tfx_pipeline.runners.beam.local.plan import BARRIERS, Collection, Step
 from tfx_pipeline.runners.beam.local.sharing import Shared
-from tfx_pipeline.runners.beam.local.workers import Helpers, shipped
+from tfx_pipeline.runners.beam.local.workers import Helpers, shipped, the_team
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,10 @@ class Part:
     """A read, and all in its pass that its rows alone go through, up to results.
 
     Attributes:
-        number: Nobody else's in the pass.
+        number: Nobody else's in the pass; here and in a worker the same part has the same.
         read: Where the rows come from.
-        files: Their paths and compressions, in the order in which they are merged.
+        files: Their paths and compressions, in the order in which they are merged; in a worker,
+            which is told one by one, none.
         operators: What the rows go through, in order.
         digest: Of the steps, with their parameters and versions; None where what they leave is not
             kept for other jobs.
@@ -121,26 +122,91 @@ def _part(
     return Part(number, read, files, inside)
 
 
-def run(
-    parts: Sequence[Part],
-    kept: dict[Collection, list[Any]],
-    store: Store | None,
-    helpers: Helpers | None,
-) -> None:
-    """Gives the results of parts what their files hold.
+class Reading:
+    """The reading of the files of parts, prepared before an operator starts: what goes to other
+    processes has nothing set up."""
 
-    Steps that end in nothing (counters) do not see the rows of files that the store knows.
-    """
-    bundles = [*_bundles(parts, store)]
-    unknown = [b for b in bundles if not (store and b.key and store.has(b.key))]
-    work = Shared(unknown)
-    sizes = [Path(bundle.path).stat().st_size for bundle in unknown]
-    team = helpers.for_files(sizes) if helpers else None
-    if team is None:
-        _merge_all(bundles, work, store)
-        return
-    with team.helping(work, shipped(parts, kept)):
-        _merge_all(bundles, work, store)
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        kept: dict[Collection, list[Any]],
+        store: Store | None,
+        helpers: Helpers,
+    ) -> None:
+        self._store = store
+        self._bundles = [*_bundles(parts, store)]
+        unknown = self._unknown()
+        self._work: Shared[Bundle] = Shared(unknown)
+        sizes = [Path(bundle.path).stat().st_size for bundle in unknown]
+        self._workers = helpers.for_files(sizes)
+        self._shipment = shipped(parts, kept) if self._workers else None
+
+    def run(self) -> None:
+        """Gives the results of the parts what their files hold.
+
+        Steps that end in nothing (counters) do not see the rows of files that the store knows.
+        """
+        if self._shipment is None:
+            self._merge_all()
+            return
+        with the_team().helping(self._workers, self._work, self._shipment):
+            self._merge_all()
+
+    def _unknown(self) -> list[Bundle]:
+        """Bundles that must be read; of several with the same rows the first, for the store."""
+        seen: set[str] = set()
+        unknown = []
+        for bundle in self._bundles:
+            if self._store is None or bundle.key is None:
+                unknown.append(bundle)
+            elif not self._store.has(bundle.key) and bundle.key not in seen:
+                seen.add(bundle.key)
+                unknown.append(bundle)
+        return unknown
+
+    def _merge_all(self) -> None:
+        """Merges each bundle in its turn; until then, reads what nobody has taken."""
+        for bundle in self._bundles:
+            while self._work.is_open(bundle):
+                mine = self._work.take(bundle)
+                if mine is None:
+                    self._work.wait(bundle)
+                else:
+                    self._work.done(mine, self._read(mine))
+            left = self._work.collect(bundle)
+            with _no_collection():
+                if isinstance(left, bytes):  # A worker's.
+                    left = self._kept(bundle, left)
+                elif left is None and self._store is not None and bundle.key is not None:
+                    left = self._store.find(bundle.key)
+            if left is None:
+                left = self._read(bundle)
+            with _no_collection():
+                bundle.part.merge(left)
+
+    def _read(self, bundle: Bundle) -> list[Any]:
+        """What a file leaves, read here; as a later job will find it: pickled once."""
+        left = bundle.part.take(bundle.number, bundle.path, bundle.compression)
+        if self._store is None or bundle.key is None:
+            return left
+        with _no_collection():
+            try:
+                pickled = pickle.dumps(left, pickle.HIGHEST_PROTOCOL)
+            except Exception as error:  # noqa: BLE001 - whatever a combiner's class raises
+                log.warning("accumulators are not kept: %s: %s", type(error).__name__, error)
+                return left
+            return self._kept(bundle, pickled) or left
+
+    def _kept(self, bundle: Bundle, pickled: bytes) -> list[Any] | None:
+        """What was pickled; None where that cannot be undone."""
+        try:
+            left: list[Any] = pickle.loads(pickled)
+        except Exception as error:  # noqa: BLE001 - whatever a class raises
+            log.warning("what was pickled of %s cannot be read: %s", bundle.path, error)
+            return None
+        if self._store is not None and bundle.key is not None:
+            self._store.keep(bundle.key, pickled)
+        return left
 
 
 def _bundles(parts: Sequence[Part], store: Store | None) -> Iterator[Bundle]:
@@ -150,48 +216,6 @@ def _bundles(parts: Sequence[Part], store: Store | None) -> Iterator[Bundle]:
             key = key_of(path, compression, part.digest) if store and part.digest else None
             yield Bundle(part, number, path, compression, key)
             number += 1
-
-
-def _merge_all(bundles: Sequence[Bundle], work: Shared[Bundle], store: Store | None) -> None:
-    """Merges each bundle in its turn; until then, reads what nobody has taken."""
-    for bundle in bundles:
-        while work.has(bundle):
-            mine = work.take()
-            if mine is None:
-                work.wait(bundle)
-            else:
-                work.done(mine, _read(mine, store))
-        left = work.results.pop(bundle, None)
-        with _no_collection():
-            if isinstance(left, bytes):  # A worker's.
-                left = _kept(bundle, left, store)
-            elif left is None and store is not None and bundle.key is not None:
-                left = store.find(bundle.key)
-        if left is None:  # The store's was damaged.
-            left = _read(bundle, store)
-        with _no_collection():
-            bundle.part.merge(left)
-
-
-def _read(bundle: Bundle, store: Store | None) -> list[Any]:
-    """What a file leaves, read here; as a later job will find it: pickled once."""
-    left = bundle.part.take(bundle.number, bundle.path, bundle.compression)
-    if store is None or bundle.key is None:
-        return left
-    with _no_collection():
-        try:
-            pickled = pickle.dumps(left, pickle.HIGHEST_PROTOCOL)
-        except Exception as error:  # noqa: BLE001 - whatever a combiner's class raises
-            log.warning("accumulators are not kept: %s: %s", type(error).__name__, error)
-            return left
-        return _kept(bundle, pickled, store)
-
-
-def _kept(bundle: Bundle, pickled: bytes, store: Store | None) -> list[Any]:
-    if store is not None and bundle.key is not None:
-        store.keep(bundle.key, pickled)
-    left: list[Any] = pickle.loads(pickled)
-    return left
 
 
 @contextmanager

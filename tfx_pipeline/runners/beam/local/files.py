@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,11 +48,15 @@ def tfrecord_files(source: Any) -> list[tuple[str, str]] | None:
         return None
     given = source._compression_type
     [match] = filesystems.FileSystems.match([source._pattern.get()])
-    paths = sorted(found.path for found in match.metadata_list)
+    paths = sorted(_absolute(found.path) for found in match.metadata_list)
     files = [(path, _compression(path, given)) for path in paths]
     if any("://" in path or compression is None for path, compression in files):
         return None
     return [(path, compression) for path, compression in files if compression is not None]
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())
 
 
 def _compression(path: str, given: str) -> str | None:
@@ -89,7 +94,7 @@ class RecordFiles:
     """
 
     def __init__(self, sink: Any) -> None:
-        self._prefix = Path(sink.file_path_prefix.get())
+        self._prefix = Path(sink.file_path_prefix.get()).absolute()  # As of now, in any process.
         self._suffix = sink.file_name_suffix.get()
         compression = _compression("x" + self._suffix, sink.compression_type)
         assert compression is not None, "the plan takes no sink of another"
@@ -105,12 +110,12 @@ class RecordFiles:
         self._writer: Any = None
 
     def clear(self) -> None:
-        """Removes what a job that was killed has left: before all else, and not while another
-        process writes bundles of these."""
+        """Removes all that was written, by whichever process: before all else, since a job may
+        have been killed, and after an error. Not while another process writes bundles of these."""
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def begin(self, bundle: int) -> None:
-        """Before the first record of a bundle, whose number no other has."""
+        """Before the first record of a bundle; its number is no other's of these files."""
         self._bundle, self._rows = bundle, 0
 
     def write(self, record: bytes) -> None:
@@ -162,19 +167,20 @@ class RecordFiles:
             name = f"{self._prefix}-{number:05d}-of-{len(self._parts):05d}{self._suffix}"
             (self._staging / part).rename(name)
             names.append(name)
-        self._staging.rmdir()
+        self.clear()
         return names
 
     def abandon(self) -> None:
-        """Removes what was written, after another error, which is the one to be told."""
+        """Closes what is open, after another error, which is the one to be told."""
         with suppress(tf.errors.OpError):
             self._close()
-        shutil.rmtree(self._staging, ignore_errors=True)
+        self._of_bundle = []
 
     def _next(self) -> None:
         self._close()
         self._staging.mkdir(parents=True, exist_ok=True)
-        name = f"{self._bundle:05d}-{len(self._of_bundle):05d}"
+        # A process that fails at a bundle may close its file when another has written its own.
+        name = f"{self._bundle:05d}-{len(self._of_bundle):05d}-{os.getpid()}"
         self._of_bundle.append(name)
         self._writer = tf.io.TFRecordWriter(str(self._staging / name), self._options)
 

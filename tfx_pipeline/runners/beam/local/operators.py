@@ -32,14 +32,15 @@ class Operator:
         self.step = step
         self.receivers = receivers
 
-    def prepare(self) -> None:
-        """Before all else, in the process that finishes alone."""
+    def clear(self) -> None:
+        """Before all else, and after an error everywhere: removes what is left on disk. In the
+        process that finishes, alone."""
 
     def start(self) -> None:
         """Before the first bundle, in each process."""
 
     def begin(self, bundle: int) -> None:
-        """Before the first element of a bundle, whose number is nobody else's in this pass."""
+        """Before the first element of a bundle; files have numbers of their own in a pass."""
 
     def process(self, element: Any) -> None:
         """One element (a Beam `WindowedValue`); it is handed on as it is."""
@@ -57,7 +58,7 @@ class Operator:
         """After the last bundle."""
 
     def abandon(self) -> None:
-        """After an error anywhere."""
+        """After an error anywhere, and where nothing will be finished: frees what it holds."""
 
     def emit(self, value: Any) -> None:
         """Hands on a value."""
@@ -183,6 +184,7 @@ class Do(Operator):
 
     def abandon(self) -> None:
         if self._is_set_up:
+            self._is_set_up = False
             with suppress(Exception):  # The first error is the one to be told.
                 self._runner.teardown()
 
@@ -258,7 +260,7 @@ class Write(Result):
         super().__init__(step, receivers)
         self._files = RecordFiles(step.work)
 
-    def prepare(self) -> None:
+    def clear(self) -> None:
         self._files.clear()
 
     def begin(self, bundle: int) -> None:
@@ -287,9 +289,10 @@ class _ByKey(Result):
     def __init__(self, step: Step, receivers: Receivers) -> None:
         super().__init__(step, receivers)
         self._encode = _encoder(step.inputs[0], step.label)
+        # By place, of the bundle and of all that was merged: keys, and what belongs to them.
         self._keys: dict[Any, Any] = {}
-        # By place: what the bundle's elements came to, and what all before it did.
         self._bundle: dict[Any, Any] = {}
+        self._all_keys: dict[Any, Any] = {}
         self._all: dict[Any, Any] = {}
 
     def place(self, key: Any) -> Any:
@@ -303,8 +306,9 @@ class _ByKey(Result):
 
     def take(self) -> list[tuple[Any, Any, Any]]:
         """Of each key: what stands for it, the key, and what belongs to it."""
-        bundle, self._bundle = self._bundle, {}
-        return [(place, self._keys[place], found) for place, found in bundle.items()]
+        keys, bundle = self._keys, self._bundle
+        self._keys, self._bundle = {}, {}
+        return [(place, keys[place], found) for place, found in bundle.items()]
 
 
 class Group(_ByKey):
@@ -316,12 +320,12 @@ class Group(_ByKey):
 
     def merge(self, taken: list[tuple[Any, Any, Any]]) -> None:
         for place, key, values in taken:
-            self._keys.setdefault(place, key)
+            self._all_keys.setdefault(place, key)
             self._all.setdefault(place, []).extend(values)
 
     def finish(self) -> None:
         for place, values in self._all.items():
-            self.emit((self._keys[place], values))
+            self.emit((self._all_keys[place], values))
 
 
 class Combine(_ByKey):
@@ -354,17 +358,18 @@ class Combine(_ByKey):
             if place in merged:
                 accumulator = self._fn.merge_accumulators([merged[place], accumulator])
             merged[place] = accumulator
-            self._keys.setdefault(place, key)
+            self._all_keys.setdefault(place, key)
 
     def finish(self) -> None:
         for place, accumulator in self._all.items():
             done = self._fn.extract_output(self._fn.compact(accumulator))
-            self.emit((self._keys[place], done))
+            self.emit((self._all_keys[place], done))
         self._is_set_up = False
         self._fn.teardown()
 
     def abandon(self) -> None:
         if self._is_set_up:
+            self._is_set_up = False
             with suppress(Exception):
                 self._fn.teardown()
 

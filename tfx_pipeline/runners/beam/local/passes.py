@@ -12,8 +12,7 @@ from typing import Any
 
 from tfx_pipeline.runners.beam.local import operators as ops
 from tfx_pipeline.runners.beam.local.accumulators import Store
-from tfx_pipeline.runners.beam.local.bundles import parts_of
-from tfx_pipeline.runners.beam.local.bundles import run as run_parts
+from tfx_pipeline.runners.beam.local.bundles import Reading, parts_of
 from tfx_pipeline.runners.beam.local.plan import BARRIERS, Collection, Step, without_idle
 from tfx_pipeline.runners.beam.local.waiting import Waiting
 from tfx_pipeline.runners.beam.local.wiring import Kept, connect, operator_of
@@ -22,13 +21,13 @@ from tfx_pipeline.runners.beam.local.workers import Helpers
 log = logging.getLogger(__name__)
 
 
-def run(steps: list[Step], store: Store | None = None, helpers: Helpers | None = None) -> int:
+def run(steps: list[Step], store: Store | None, helpers: Helpers) -> int:
     """Runs a plan; how many passes over the rows it took.
 
     Args:
         steps: Of the plan, in order.
-        store: Accumulators of files that need not be read again.
-        helpers: Other processes that read files; None: all is done in this one.
+        store: Accumulators of files that need not be read again; None: there is none.
+        helpers: How many other processes may read files.
     """
     steps = without_idle(steps)
     flowing = _flowing(steps)
@@ -82,7 +81,7 @@ def _run_kept(step: Step, kept: Kept) -> None:
         receivers[tag] = ops.Keep(kept[pcoll])
     operator = operator_of(step, receivers, kept, {})
     try:
-        operator.prepare()
+        operator.clear()
         operator.start()
         operator.begin(0)
         for pcoll in step.inputs:
@@ -91,6 +90,7 @@ def _run_kept(step: Step, kept: Kept) -> None:
         _finish(operator)
     except BaseException:
         operator.abandon()
+        operator.clear()
         raise
 
 
@@ -99,7 +99,7 @@ def _run_pass(
     waiting: Iterable[Step],
     kept: Kept,
     store: Store | None,
-    helpers: Helpers | None,
+    helpers: Helpers,
 ) -> list[Step]:
     """One pass over the rows; the steps that have run in it for the first time."""
     able = _able(steps, kept)
@@ -114,11 +114,12 @@ def _run_pass(
     parts = parts_of(running, kept, store)
     by_file = {operator for part in parts for operator in (part.read, *part.operators)}
     others = [operator for operator in running if operator not in by_file]
+    reading = Reading(parts, kept, store, helpers)
     try:
         for operator in running:
-            operator.prepare()
+            operator.clear()
             operator.start()
-        run_parts(parts, kept, store, helpers)
+        reading.run()
         for operator in others:
             operator.begin(0)
         for operator in others:
@@ -131,6 +132,7 @@ def _run_pass(
     except BaseException:
         for operator in running:
             operator.abandon()
+            operator.clear()
         raise
     kept.update(made)
     return new

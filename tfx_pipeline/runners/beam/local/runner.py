@@ -38,18 +38,16 @@ class LocalRunner(FnApiRunner):  # type: ignore[misc]
     def run_pipeline(self, pipeline: Pipeline, options: Any) -> PipelineResult:
         """Runs a pipeline to its end."""
         RuntimeValueProvider.set_runtime_options({})
-        try:
-            steps = make_plan(pipeline)
-        except Unsupported as unknown:
-            log.warning("Beam's own runner takes this job, for it has %s", unknown)
-            return super().run_pipeline(pipeline, options)
-        store = Store.of(options)
-        started = time.monotonic()
-        try:
+        with workers.job():
+            try:
+                steps = make_plan(pipeline)
+            except Unsupported as unknown:
+                log.warning("Beam's own runner takes this job, for it has %s", unknown)
+                return super().run_pipeline(pipeline, options)
+            store = Store.of(options)
+            started = time.monotonic()
             with once_a_class():
                 count = passes.run(steps, store, workers.Helpers.of(options))
-        finally:
-            workers.rest()
         took = time.monotonic() - started
         log.info("%d steps, %d passes over the rows: %.1f s", len(steps), count, took)
         return Done(store)

@@ -3,6 +3,9 @@
 They start in the background when a job has much to read, and this process goes on by itself until
 they are ready. What fails in one of them, whatever it is, is done here: a true error is raised
 where it can be told, and a worker that the system ended for its memory costs time, no more.
+
+They end with their job, for the code and the folder of a process may change between two: in a
+notebook. `assay run`, where they do not, keeps them for the nodes that follow.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfx_pipeline.doctor.machine import memory_free
-from tfx_pipeline.ingest import workers as ingest
 from tfx_pipeline.runners.beam.local.sharing import Shared
 from tfx_pipeline.runners.beam.local.worker import FAILED
 from tfx_pipeline.worker_process import Died, WorkerProcess, cores
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A worker imports TensorFlow and TFX for some 6 s, on a core that would idle. StatisticsGen alone
-# reads this much (gzipped) in half of that, but what it starts serves Transform and Evaluator too.
-PARALLEL_BYTES = 8 << 20
+# A worker imports TensorFlow and TFX for some 6 s. StatisticsGen alone reads this much (gzipped) in
+# 20 s; where other jobs follow in this process, less is worth it.
+PARALLEL_BYTES = 32 << 20
+_PARALLEL_BYTES_OF_SEVERAL = 8 << 20
 _AHEAD_BYTES = 24 << 20  # So much CSV makes so many shards.
 _MOST = 8
 # Of a worker with TFX, TensorFlow's graph and a batch: so much must be free.
@@ -86,23 +89,17 @@ class Helpers:
 
         return cls(options.view_as(LocalOptions).local_processes)
 
-    def for_files(self, sizes: Sequence[int]) -> Team | None:
-        """Workers for files of these sizes; None where it pays to read them here."""
-        if not self._processes and sum(sizes) < PARALLEL_BYTES:
-            return None
-        count = min(self._most(), len(sizes) - 1)
-        if count < 1 or _has_gpu():
-            return None
-        return _the_team(count)
+    def for_files(self, sizes: Sequence[int]) -> int:
+        """How many workers for files of these sizes; 0 where it pays to read them here."""
+        enough = PARALLEL_BYTES if _expected is None else _PARALLEL_BYTES_OF_SEVERAL
+        if not self._processes and sum(sizes) < enough:
+            return 0
+        return max(0, min(self.most(), len(sizes) - 1))
 
-    def start(self) -> None:
-        """Has the workers import what they need before the first job."""
-        count = self._most()
-        if count > 0 and not _has_gpu():
-            _the_team(count)
-
-    def _most(self) -> int:
-        """How many workers."""
+    def most(self) -> int:
+        """How many workers, however much there is to read."""
+        if self._processes == 1 or _has_gpu():
+            return 0
         if self._processes:
             return self._processes - 1
         free = memory_free(Path("/sys/fs/cgroup"))
@@ -122,51 +119,45 @@ class Team:
     def __init__(self) -> None:
         self._members: list[_Member] = []
         self._lock = threading.Lock()
-        self._helping = 0
 
     def grow(self, count: int) -> None:
-        """Starts workers until there are so many."""
+        """Starts workers until there are so many. Those that died count: what ended them would end
+        others."""
         with self._lock:
             while len(self._members) < count:
                 self._members.append(_Member())
 
     @contextmanager
-    def helping(self, work: Shared[Bundle], shipment: Shipment) -> Iterator[None]:
-        """While this is open, workers take bundles; left by an error, it ends all of them."""
+    def helping(self, count: int, work: Shared[Bundle], shipment: Shipment) -> Iterator[None]:
+        """While this is open, so many workers take bundles; left by an error, it ends them."""
+        self.grow(count)
         with self._lock:
-            self._helping += 1
-            for member in self._members:
-                member.jobs.put((work, shipment))
+            members = self._members[:count]
         try:
+            for member in members:
+                member.help(work, shipment)
             yield
         except BaseException:
-            self.close()
+            work.stop()
+            self._end([member for member in members if member.is_at(work)])
             raise
         finally:
             work.stop()
-            with self._lock:
-                self._helping -= 1
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of those that have started and not died."""
+        """Process ids of those that have started and not ended."""
         with self._lock:
             return [m.worker.process.pid for m in self._members if m.worker is not None]
 
-    def close_if_idle(self) -> None:
-        """Ends the workers unless somebody uses them."""
-        with self._lock:
-            if not self._helping:
-                self._close()
-
     def close(self) -> None:
         """Ends the workers, whatever they are doing."""
-        with self._lock:
-            self._close()
+        self._end(list(self._members))
 
-    def _close(self) -> None:
-        members, self._members = self._members, []
-        for member in members:
+    def _end(self, ended: list[_Member]) -> None:
+        with self._lock:
+            self._members = [member for member in self._members if member not in ended]
+        for member in ended:
             member.close()
 
 
@@ -175,37 +166,58 @@ class _Member:
 
     def __init__(self) -> None:
         self.worker: WorkerProcess | None = None
-        self.jobs: queue.SimpleQueue[tuple[Shared[Bundle], Shipment] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Shared[Bundle], Shipment] | None] = queue.SimpleQueue()
+        self._current: Shared[Bundle] | None = None
         self._lock = threading.Lock()
-        self._is_closed = False
+        self._is_over = False
         self._thread = threading.Thread(target=self._run, name="beam worker", daemon=True)
         self._thread.start()
+
+    def help(self, work: Shared[Bundle], shipment: Shipment) -> None:
+        """Has the worker take of some work, after what it was told before."""
+        with self._lock:
+            if not self._is_over:
+                self._jobs.put((work, shipment))
+
+    def is_at(self, work: Shared[Bundle]) -> bool:
+        """Whether the worker is at some work now."""
+        with self._lock:
+            return self._current is work
 
     def close(self) -> None:
         """Ends the process and, with it, the thread."""
         with self._lock:
-            self._is_closed = True
+            self._is_over = True
             if self.worker is not None:
                 self.worker.kill()
-        self.jobs.put(None)
+        self._jobs.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         try:
             with self._lock:
-                if self._is_closed:
+                if self._is_over:
                     return
                 self.worker = worker = WorkerProcess(_MODULE, _ENVIRONMENT)
             worker.answer()  # That it is ready.
-            while (job := self.jobs.get()) is not None:
-                _help(worker, *job)
+            while (job := self._jobs.get()) is not None:
+                work, shipment = job
+                with self._lock:
+                    self._current = work
+                try:
+                    _help(worker, work, shipment)
+                finally:
+                    with self._lock:
+                        self._current = None
         except Died as died:
-            if not self._is_closed:
-                log.warning("a process that helps to run Beam's steps %s; going on without", died)
-        except OSError as error:
+            if not self._is_over:
+                why = died.why if died.by_signal else str(died)
+                log.warning("a process that helps to run Beam's steps %s; going on without", why)
+        except Exception as error:  # noqa: BLE001 - this process does without.
             log.warning("no process that helps to run Beam's steps can be started: %s", error)
         finally:
             with self._lock:
+                self._is_over = True
                 ended, self.worker = self.worker, None
             if ended is not None:
                 ended.kill()
@@ -214,76 +226,103 @@ class _Member:
 
 def _help(worker: WorkerProcess, work: Shared[Bundle], shipment: Shipment) -> None:
     """Has a worker do bundles, as long as there are some that it can do."""
-    able = shipment.able
 
     def suits(bundle: Bundle) -> bool:
-        return bundle.part.number in able
+        return bundle.part.number in shipment.able
 
     if not work.has_for(suits):
         return
-    (said, text), _ = worker.ask(None, shipment.content)
-    if said == FAILED:
-        log.info("worker processes cannot run this pass: %s", text)
-        able.clear()
-    while (bundle := work.take(suits)) is not None:
+    failed, _ = _ask(worker, None, shipment.content)
+    if failed:
+        log.info("worker processes cannot run this pass: %s", failed)
+        shipment.able.clear()
+    while (bundle := work.take_any(suits)) is not None:
+        asked = (bundle.part.number, bundle.number, bundle.path, bundle.compression)
         try:
-            asked = (bundle.part.number, bundle.number, bundle.path, bundle.compression)
-            (said, text), content = worker.ask(asked)
+            failed, left = _ask(worker, asked)
         except BaseException:
             work.give_back(bundle)
             raise
-        if said == FAILED:
-            log.info("a worker process could not read %s, so this one does: %s", bundle.path, text)
-            able.discard(bundle.part.number)
+        if failed:
+            log.info("a worker could not read %s, so this process does: %s", bundle.path, failed)
+            shipment.able.discard(bundle.part.number)
             work.give_back(bundle)
         else:
-            work.done(bundle, content)
+            work.done(bundle, left)
 
 
-_lock = threading.Lock()
+def _ask(worker: WorkerProcess, message: object, content: bytes = b"") -> tuple[str, bytes]:
+    """A worker's answer: why it failed, or empty, and what it sends. What it logs is logged."""
+    (said, text, records), left = worker.ask(message, content)
+    for name, level, record in records:
+        logging.getLogger(name).log(level, "%s", record)
+    return (text if said == FAILED else ""), left
+
+
+_lock = threading.RLock()
 _expected: Helpers | None = None
 _team: Team | None = None
-_rest: threading.Timer | None = None
+_jobs = 0
+_timer: threading.Timer | None = None
 
 
-def _the_team(count: int) -> Team:
-    """The workers of this process, at least so many of them."""
+def the_team() -> Team:
+    """The workers of this process."""
     global _team
     with _lock:
-        _wake()
         if _team is None:
             _team = Team()
             atexit.register(_team.close)
-        _team.grow(count)
         return _team
 
 
-def expect(helpers: Helpers) -> None:
-    """Says that this process will run jobs, not only the one that it is at."""
+def expect(helpers: Helpers | None) -> None:
+    """Says that this process will run one job after the other, with the code as it is now; None:
+    that it will not."""
     global _expected
-    _expected = helpers
+    with _lock:
+        _expected = helpers
 
 
 def start_ahead(data_bytes: int) -> None:
     """While one core reads data of this size (as CSV), another starts workers for the jobs that are
-    expected to follow. Where more is read, no core idles."""
-    if _expected is not None and _AHEAD_BYTES <= data_bytes < ingest.PARALLEL_BYTES:
-        _expected.start()
+    expected to follow."""
+    expected = _expected
+    if expected is not None and data_bytes >= _AHEAD_BYTES:
+        the_team().grow(expected.most())
 
 
-def rest() -> None:
-    """After a job: ends the workers if no other follows soon."""
-    global _rest
+@contextmanager
+def job() -> Iterator[None]:
+    """Around whatever may start workers: behind the last of these that is open, they end; where
+    other jobs are expected, not at once."""
+    global _jobs
     with _lock:
-        _wake()
-        if _team is not None:
-            _rest = threading.Timer(_IDLE_S, _team.close_if_idle)
-            _rest.daemon = True
-            _rest.start()
+        _jobs += 1
+        _set_timer(None)
+    try:
+        yield
+    finally:
+        with _lock:
+            _jobs -= 1
+            if not _jobs and _team is not None:
+                if _expected is None:
+                    _team.close()
+                else:
+                    _set_timer(threading.Timer(_IDLE_S, _close_if_idle))
 
 
-def _wake() -> None:
-    global _rest
-    if _rest is not None:
-        _rest.cancel()
-        _rest = None
+def _close_if_idle() -> None:
+    with _lock:
+        if not _jobs and _team is not None:
+            _team.close()
+
+
+def _set_timer(timer: threading.Timer | None) -> None:
+    global _timer
+    if _timer is not None:
+        _timer.cancel()
+    _timer = timer
+    if timer is not None:
+        timer.daemon = True
+        timer.start()

@@ -49,4 +49,5 @@ class _WriteAll(beam.DoFn):  # type: ignore[misc]
             yield from files.finish()
         except BaseException:
             files.abandon()
+            files.clear()
             raise
