@@ -17,9 +17,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 sys.path.append(str(Path(__file__).parents[1]))
 
@@ -284,8 +286,14 @@ def _measured() -> Iterator[dict[str, float]]:
 
 
 def _busy() -> float:
+    """Seconds of the processor, of this process and all that it has started."""
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    total = times.user + times.system + times.children_user + times.children_system
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            used = child.cpu_times()
+            total += used.user + used.system
+    return total
 
 
 if __name__ == "__main__":

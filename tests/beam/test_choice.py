@@ -113,7 +113,7 @@ def test_a_warning_is_shown_even_to_those_who_asked_for_quiet() -> None:
         chosen = choice.by_size(auto(), 10**6, memory)
         assert chosen is not None
         show_choice(console, chosen, quiet=True)
-        assert console.export_text().count("Beam runs in this process") == lines
+        assert console.export_text().count("Beam runs on this machine") == lines
 
 
 def test_a_named_runner_is_taken_whatever_the_size() -> None:

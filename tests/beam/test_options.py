@@ -37,6 +37,10 @@ def test_local_is_the_default_and_needs_no_network() -> None:
     assert beam_args(config()) == args
 
 
+def test_local_in_so_many_processes() -> None:
+    assert "--local_processes=3" in beam_args(config(parallelism=3))
+
+
 def test_flink_on_a_cluster() -> None:
     found = parsed(
         runner="flink",

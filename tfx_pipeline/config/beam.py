@@ -94,7 +94,7 @@ class BeamConfig(Section):
 
     runner: Runner = Field(
         "local",
-        description="`local`: in this process, rows streamed. `flink`, `spark`: through Beam's job "
+        description="`local`: on this machine, rows streamed. `flink`, `spark`: through Beam's job "
         "server. `dataflow`: Google Cloud. `auto`: `local` while the data fit into memory, else "
         "the engine that `master` or `dataflow` names, and it says which; where they name none, "
         "`local` with a warning, or an error if the data surely do not fit.",
@@ -110,7 +110,11 @@ class BeamConfig(Section):
         description="Flink's minor version, which must be the cluster's; empty: 1.20.",
     )
     parallelism: int | None = Field(
-        None, ge=1, le=10_000, description="Tasks at once; empty: the cluster's default."
+        None,
+        ge=1,
+        le=10_000,
+        description="Tasks at once; empty: the cluster's default. `local`: processes that read "
+        "rows; empty: one a core where there is much to read, as far as memory goes.",
     )
     memory_mb: int | None = Field(
         None,
@@ -166,7 +170,8 @@ class BeamConfig(Section):
                 f"master {self.master!r} is no Spark: give `local[2]` or spark://host:7077"
             )
         portable = engine in ("flink", "spark")
-        _only(portable, self, "master", "environment", "job_server", "memory_mb", "parallelism")
+        _only(portable, self, "master", "environment", "job_server", "memory_mb")
+        _only(portable or engine == "local", self, "parallelism")
         _only(engine == "flink", self, "version")
         _only(engine == "dataflow", self, "dataflow", "sdk_image")
         _only(engine not in ("local", None), self, "setup_file")

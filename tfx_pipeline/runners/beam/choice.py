@@ -82,10 +82,10 @@ def by_size(beam: BeamConfig, data_bytes: int, memory: int) -> Choice | None:
         than the memory.
     """
     needed = local_memory(data_bytes)
-    here = beam.model_copy(update={"runner": "local"})
+    here = beam.model_copy(update={"runner": "local", "parallelism": None})  # The engine's.
     if needed < _COMFORTABLE * memory:
         why = f"{shown(data_bytes)} of data, about {shown(needed)} of the {shown(memory)} free"
-        return Choice(here, f"Beam runs in this process: {why}")
+        return Choice(here, f"Beam runs on this machine: {why}")
     why = f"{shown(data_bytes)} of data may take {shown(needed)} here, and {shown(memory)} are free"
     if beam.engine is not None:
         where = beam.dataflow.region if beam.engine == "dataflow" else beam.master
@@ -95,7 +95,7 @@ def by_size(beam: BeamConfig, data_bytes: int, memory: int) -> Choice | None:
         return None
     return Choice(
         here,
-        f"Beam runs in this process, but {why}. Should it run out: run.beam.master names Flink "
+        f"Beam runs on this machine, but {why}. Should it run out: run.beam.master names Flink "
         '("[local]" spills to disk) or a cluster',
         is_warning=True,
     )

@@ -46,10 +46,12 @@ def engine_args(beam: BeamConfig, setup_file: str = "") -> list[str]:
     return [*args, *beam.args]
 
 
-def _local(_: BeamConfig) -> Iterator[str]:
+def _local(beam: BeamConfig) -> Iterator[str]:
     # Beam's `FnApiRunner`, which keeps all rows in memory, can be asked for in `args`. Its
     # `DirectRunner` would first try to fetch Prism from the network.
     yield f"--runner={LOCAL_RUNNER}"
+    if beam.parallelism:
+        yield f"--local_processes={beam.parallelism}"
     yield from _NO_SDIST
 
 

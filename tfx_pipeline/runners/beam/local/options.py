@@ -8,7 +8,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 
 class LocalOptions(PipelineOptions):  # type: ignore[misc]
-    """`run: {beam: {args: ["--local_processes=1"]}}`, or what an executor sets for its job."""
+    """From `run.beam.parallelism`, or what an executor sets for its job."""
 
     @classmethod
     def _add_argparse_args(cls, parser: Any) -> None:
