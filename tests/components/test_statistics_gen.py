@@ -154,7 +154,8 @@ def test_a_changed_shard_is_read(node: Node, cold: dict[str, bytes]) -> None:
 
 
 def test_other_options_read_all(node: Node, cold: dict[str, bytes]) -> None:
-    import tensorflow_data_validation as tfdv
+    import tfx  # noqa: F401 - TFDV alone cannot be imported.
+    import tensorflow_data_validation as tfdv  # isort: skip
 
     options = tfdv.StatsOptions(num_quantiles_histogram_buckets=3).to_json()
     fewer = node.run(stats_options_json=options)
@@ -179,9 +180,9 @@ def test_other_options_read_all(node: Node, cold: dict[str, bytes]) -> None:
     ],
 )
 def test_of_samples_and_of_the_users_files_nothing_is_kept(given: dict[str, Any]) -> None:
-    import tensorflow_data_validation as tfdv
+    from tfx_pipeline.components.statistics_gen.executor import is_pure  # With tfx, before TFDV.
 
-    from tfx_pipeline.components.statistics_gen.executor import is_pure
+    import tensorflow_data_validation as tfdv  # isort: skip
 
     options = given.get("stats_options_json")
     properties = given if options is None else {}

@@ -12,7 +12,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tensorflow_data_validation.statistics.stats_options import StatsOptions
 from tfx import types
 from tfx.components.statistics_gen import executor as stock
 from tfx.types import artifact_utils, standard_component_specs
@@ -75,6 +74,8 @@ def is_pure(exec_properties: dict[str, Any]) -> bool:
         "{}",
     ):
         return False
+    from tensorflow_data_validation.statistics.stats_options import StatsOptions  # After tfx.
+
     given = exec_properties.get(standard_component_specs.STATS_OPTIONS_JSON_KEY)
     if not given:
         return True
