@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,13 @@ def main() -> None:
         "evaluator": side.evaluator,
     }
     found = {}
-    for stage in given["stages"]:
-        run = made[stage]()  # Imports.
-        with _measured() as measured:
-            run()
-        found[stage] = measured
-        print(f"{given['which']} {stage}: {measured}", file=sys.stderr, flush=True)
+    with side.running():
+        for stage in given["stages"]:
+            run = made[stage]()  # Imports.
+            with _measured() as measured:
+                run()
+            found[stage] = measured
+            print(f"{given['which']} {stage}: {measured}", file=sys.stderr, flush=True)
     print(json.dumps(found))
 
 
@@ -74,18 +75,24 @@ class _Side:
         plain = ["--runner=FnApiRunner", "--sdk_container_image=local"]
         self.args = beam_args(self.config) if self.ours else plain
 
+    def running(self) -> AbstractContextManager[None]:
+        """Around all stages: what `assay run` has around its nodes."""
+        if not self.ours:
+            return nullcontext()
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        from tfx_pipeline.runners.beam.local import workers
+
+        return workers.expected(workers.Helpers.of(PipelineOptions(self.args)))
+
     def ingest(self) -> Run:
         from tfx.types import standard_artifacts
 
         examples = self._artifact(standard_artifacts.Examples, "examples")
         if self.ours:
-            from apache_beam.options.pipeline_options import PipelineOptions
-
             from tfx_pipeline.components.example_gen.component import make_example_gen
             from tfx_pipeline.components.example_gen.executor import Executor as Ours
-            from tfx_pipeline.runners.beam.local import workers
 
-            workers.expect(workers.Helpers.of(PipelineOptions(self.args)))  # As `assay run` does.
             properties = dict(make_example_gen(self.config).exec_properties)
             return lambda: Ours().Do({}, {"examples": [examples]}, properties)
         from tfx.components.example_gen.csv_example_gen.executor import Executor

@@ -41,12 +41,10 @@ DEADLINE_S = 30
 def own_workers() -> Iterator[None]:
     """They know this process, and serve all tests; none is left."""
     workers.the_team().close()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, workers.expected(workers.Helpers(2)):
         patch.setenv(PARENT, str(os.getpid()))
-        workers.expect(workers.Helpers(2))
         yield
-    workers.expect(None)
-    workers.the_team().close()
+    assert not workers.the_team().pids
 
 
 @pytest.fixture
@@ -260,7 +258,6 @@ team.grow(1)
 while not team.pids:
     time.sleep(0.01)
 print(*team.pids, flush=True)
-workers.expect(workers.Helpers(2))
 from tfx_pipeline.runners.beam.local import bundles
 
 def waits(*_):
@@ -310,12 +307,12 @@ def test_they_start_ahead_of_the_jobs_that_are_expected(monkeypatch: pytest.Monk
     monkeypatch.setattr(workers.Team, "grow", lambda _, count: asked.append(count))
     enough = workers._AHEAD_BYTES
     for expected, size in ((None, enough), (workers.Helpers(3), enough - 1)):
-        workers.expect(expected)
-        workers.start_ahead(size)
+        with workers.expected(expected):
+            workers.start_ahead(size)
     assert asked == []
-    workers.start_ahead(enough)
+    with workers.expected(workers.Helpers(3)):
+        workers.start_ahead(enough)
     assert asked == [2]
-    workers.expect(workers.Helpers(2))
 
 
 def _child(number: int) -> int:

@@ -54,7 +54,6 @@ def execute(
             repair(database)
     pipeline = create(config)
     ir = ir_lib.compile_pipeline(pipeline, record.run_id)
-    _expect_jobs(pipeline.beam_pipeline_args or [])
     if options.resume is not None:
         _refuse_changed_code(ir, config)
     # A resumed run keeps the selection that it was started with.
@@ -81,7 +80,8 @@ def execute(
             return run_node(ir, node_id)
 
     try:
-        outcomes = run_all(graph, run, limits, watcher)
+        with workers.expected(_helpers(pipeline.beam_pipeline_args or [])):
+            outcomes = run_all(graph, run, limits, watcher)
     except KeyboardInterrupt:
         _fail_running(config, ir, record)
         watcher.interrupted()
@@ -94,10 +94,11 @@ def execute(
         raise GateRefused(refusal, hint="Nothing was pushed. The verdict above says why.")
 
 
-def _expect_jobs(beam_args: list[str]) -> None:
+def _helpers(beam_args: list[str]) -> workers.Helpers | None:
+    """Who helps the Beam jobs of the nodes; None where they do not run in this process."""
     options = PipelineOptions(beam_args)
     is_local = options.view_as(StandardOptions).runner == LOCAL_RUNNER
-    workers.expect(workers.Helpers.of(options) if is_local else None)
+    return workers.Helpers.of(options) if is_local else None
 
 
 def _refuse_changed_code(ir: pipeline_pb2.Pipeline, config: PipelineConfig) -> None:

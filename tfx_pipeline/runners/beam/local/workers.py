@@ -77,7 +77,7 @@ def shipped(parts: Sequence[Part], kept: Kept) -> Shipment:
 
 
 class Helpers:
-    """How many processes a job may use, this one included."""
+    """How many processes a job may use, this one included; 0: as many as make sense."""
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
@@ -214,7 +214,7 @@ class _Member:
                 why = died.why if died.by_signal else str(died)
                 log.warning("a process that helps to run Beam's steps %s; going on without", why)
         except Exception as error:  # noqa: BLE001 - this process does without.
-            log.warning("no process that helps to run Beam's steps can be started: %s", error)
+            log.warning("no other process helps to run Beam's steps: %s", error)
         finally:
             with self._lock:
                 self._is_over = True
@@ -276,12 +276,20 @@ def the_team() -> Team:
         return _team
 
 
-def expect(helpers: Helpers | None) -> None:
-    """Says that this process will run one job after the other, with the code as it is now; None:
-    that it will not."""
+@contextmanager
+def expected(helpers: Helpers | None) -> Iterator[None]:
+    """While this is open, this process runs one job after the other, with the code as it is now;
+    None: it does not."""
     global _expected
     with _lock:
-        _expected = helpers
+        before, _expected = _expected, helpers
+    try:
+        yield
+    finally:
+        with _lock:
+            _expected = before
+        with job():
+            pass
 
 
 def start_ahead(data_bytes: int) -> None:
