@@ -20,6 +20,7 @@ GROUPS = {
     "e2e/test_run_node.py": "e2e/test_runs.py",
     "e2e/test_tuning.py": "e2e/test_runs.py",
     "transform/test_layout.py": "transform/test_executor.py",
+    "transform/test_spans.py": "transform/test_executor.py",
     "transform/test_transform_run.py": "transform/test_executor.py",
 }
 
@@ -55,6 +56,7 @@ LONGEST = (
     "components/test_evaluator.py",
     "trainer/models/test_multimodal.py",
     "beam/test_environments.py",
+    "beam/test_local_workers.py",
     "trainer/test_resume.py",
     "trainer/test_run.py",
     "conformance/test_vertex.py",
