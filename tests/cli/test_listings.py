@@ -16,6 +16,7 @@ from tfx_pipeline.report import record as records
 from tfx_pipeline.report.record import ArtifactRecord, NodeRecord, RunRecord
 
 IDS = ["20261124-025040-a0f1", "20261124-025041-b0f2", "20261124-025042-c0f3"]
+NOTE = "3 files, 900 rows; 2 rows rejected, see a file of a long name: " + "x" * 60
 DEEP = "gates.quality.thresholds.payment_type.max_regression_of_the_slice"
 
 
@@ -30,7 +31,9 @@ def ran(folder: Path, run_id: str, steps: int) -> str:
     root = folder / "runs"
     uri = f"{root}/artifacts/Transform/{'transformed_examples_of_a_long_name/' * 4}{run_id}"
     node = NodeRecord(
-        state="complete", artifacts={"out": [ArtifactRecord(type="Examples", uri=uri, id=1)]}
+        state="complete",
+        note=NOTE,
+        artifacts={"out": [ArtifactRecord(type="Examples", uri=uri, id=1)]},
     )
     record = RunRecord(
         run_id=run_id,
@@ -56,6 +59,7 @@ def test_a_pipe_gets_whole_lines(folder: Path) -> None:
     shown = assay("show", "-c", str(folder))
     assert paths[-1] in shown.terminal
     assert "refused" in shown.terminal
+    assert f"  Transform  {NOTE}" in shown.lines, "what the run's display said of a node"
 
 
 def test_diff_takes_the_last_two_runs(folder: Path) -> None:

@@ -91,6 +91,9 @@ def show(
         state = node.outcome or node.state
         table.add_row(node_id, state, f"{node.seconds:.1f}", escape(shown))
     tables.show(console, table)
+    for node_id, node in record.nodes.items():
+        if node.note:
+            console.print(f"  [dim]{node_id}[/]  {escape(node.note)}", soft_wrap=True)
     print_verdicts(console, record, all_gates=True)
     slices = _slices(record.verdicts.get("Evaluator", {}).get("metrics", {}))
     if slices is not None:
