@@ -68,9 +68,13 @@ def receive(stream: IO[bytes]) -> tuple[Any, bytes]:
     Raises:
         EOFError: The other side has ended, perhaps within a message.
     """
+    message, content = _received(stream)
+    return pickle.loads(message), content
+
+
+def _received(stream: IO[bytes]) -> tuple[bytes, bytes]:
     pickled_size, size = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
-    message = pickle.loads(_exactly(stream, pickled_size))
-    return message, _exactly(stream, size)
+    return _exactly(stream, pickled_size), _exactly(stream, size)
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:
@@ -93,12 +97,13 @@ class Pipes:
         os.dup2(nothing, 0)
         os.close(nothing)
         os.dup2(2, 1)
-        self._messages: queue.SimpleQueue[tuple[Any, bytes]] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[tuple[bytes, bytes]] = queue.SimpleQueue()
         threading.Thread(target=self._receive, daemon=True).start()
 
     def receive(self) -> tuple[Any, bytes]:
         """Waits for a message, and the bytes that go with it."""
-        return self._messages.get()
+        message, content = self._messages.get()
+        return pickle.loads(message), content
 
     def send(self, message: Any, content: Buffer = b"") -> None:
         """Answers, with bytes that are not copied for it."""
@@ -109,8 +114,8 @@ class Pipes:
         something: nobody wants it any more."""
         try:
             while True:
-                self._messages.put(receive(self._incoming))
-        except BaseException:  # noqa: BLE001
+                self._messages.put(_received(self._incoming))
+        except (EOFError, OSError):
             os._exit(0)
 
 

@@ -284,6 +284,7 @@ def test_workers_end_with_their_process_in_the_middle_of_a_file(rows: Path) -> N
 
 def test_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """One a core but this process's, as far as files and memory go; none for a small job."""
+    monkeypatch.setattr(workers, "_alive", lambda: 0)
     monkeypatch.setattr(workers, "cores", lambda: 6)
     monkeypatch.setattr(workers, "memory_free", lambda _: 64e9)
     auto = workers.Helpers.of(PipelineOptions([]))
@@ -292,6 +293,8 @@ def test_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [auto.for_files([much] * files) for files in (3, 30)] == [2, 5]
     monkeypatch.setattr(workers, "memory_free", lambda _: 4e9)
     assert auto.for_files([much] * 30) == 2
+    monkeypatch.setattr(workers, "_alive", lambda: 1)  # Its memory is not free for it is there.
+    assert auto.for_files([much] * 30) == 3
     assert [workers.Helpers(stated).for_files([1, 1, 1]) for stated in (1, 2, 9)] == [0, 1, 2]
     monkeypatch.setattr(workers, "_has_gpu", lambda: True)
     assert workers.Helpers(9).for_files([much] * 30) == 0
@@ -311,8 +314,11 @@ def test_they_start_ahead_of_the_jobs_that_are_expected(monkeypatch: pytest.Monk
             workers.start_ahead(size)
     assert asked == []
     with workers.expected(workers.Helpers(3)):
+        monkeypatch.setattr(workers, "cores", lambda: 6)
         workers.start_ahead(enough)
-    assert asked == [2]
+        monkeypatch.setattr(workers, "cores", lambda: 2)
+        workers.start_ahead(enough)
+    assert asked == [2, 1]
 
 
 def _child(number: int) -> int:
@@ -414,6 +420,7 @@ def test_shared_work() -> None:
     waiter.join(DEADLINE_S)
     assert not waiter.is_alive()
     work.stop()
+    work.give_back("c")  # Of a worker that was ended.
     assert work.take_any(lambda _: True) is None
     assert not work.has_for(lambda _: True)
 

@@ -132,6 +132,8 @@ def _fast_batches(
         if not _has_rows(path, data):
             return
         raise csv_scan.explain(path, data, str(error)) from error
+    finally:
+        pace.end()
     if last_batch is not None and last_batch.num_rows:
         tail = last_batch.column(last)[-1].cast(pa.binary()).as_py()
         # pyarrow takes a quote that is never closed for a field that reaches to the file's end.

@@ -9,7 +9,7 @@ from typing import TypeVar
 Batch = TypeVar("Batch")
 
 _AHEAD = 4
-_IN_VAIN_S = 0.2
+_IN_VAIN_S = 0.05
 
 
 class Pace:
@@ -22,7 +22,7 @@ class Pace:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._ahead = 0
-        self._is_awaited = False
+        self._is_awaited = True  # Whoever opens the file waits for its first rows.
         self._is_over = False
 
     def goes_on(self) -> bool:
@@ -30,25 +30,28 @@ class Pace:
         with self._changed:
             while not self._is_over and self._ahead >= _AHEAD:
                 if not self._changed.wait(_IN_VAIN_S) and self._is_awaited:
-                    break
+                    self._ahead = (
+                        0  # Of some encodings, and of empty lines, many blocks are a batch.
+                    )
             self._ahead += 1
             return not self._is_over
 
     def keeping(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches; when this ends, for whatever reason, so does the reading."""
+        """The batches."""
         left = iter(batches)
-        try:
-            while True:
-                self._is_awaited = True
-                batch = next(left, None)
-                self._is_awaited = False
-                if batch is None:
-                    return
-                with self._changed:
-                    self._ahead = max(0, self._ahead - 1)
-                    self._changed.notify_all()
-                yield batch
-        finally:
+        while True:
+            self._is_awaited = True
+            batch = next(left, None)
+            self._is_awaited = False
+            if batch is None:
+                return
             with self._changed:
-                self._is_over = True
+                self._ahead = max(0, self._ahead - 1)
                 self._changed.notify_all()
+            yield batch
+
+    def end(self) -> None:
+        """Ends the reading, wherever it is; whoever made this calls it, whatever happens."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()

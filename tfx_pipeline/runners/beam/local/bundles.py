@@ -146,7 +146,7 @@ class Reading:
 
         Steps that end in nothing (counters) do not see the rows of files that the store knows.
         """
-        if self._shipment is None:
+        if self._shipment is None or not self._shipment.able:
             self._merge_all()
             return
         with the_team().helping(self._workers, self._work, self._shipment):

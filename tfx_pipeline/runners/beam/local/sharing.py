@@ -24,6 +24,7 @@ class Shared(Generic[Item]):
         self._waiting = deque(items)
         self._taken: set[Item] = set()
         self._results: dict[Item, Any] = {}
+        self._is_over = False
         self._changed = threading.Condition()
 
     def take(self, item: Item) -> Item | None:
@@ -69,7 +70,8 @@ class Shared(Generic[Item]):
         """Of who has taken an item and cannot do it: it is the first in line again."""
         with self._changed:
             self._taken.discard(item)
-            self._waiting.appendleft(item)
+            if not self._is_over:
+                self._waiting.appendleft(item)
             self._changed.notify_all()
 
     def is_open(self, item: Item) -> bool:
@@ -92,5 +94,6 @@ class Shared(Generic[Item]):
     def stop(self) -> None:
         """Nobody finds anything to take from now on."""
         with self._changed:
+            self._is_over = True
             self._waiting.clear()
             self._changed.notify_all()

@@ -117,8 +117,11 @@ class _Records(logging.Handler):
         self._kept: list[tuple[str, int, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self._kept) < _MOST_RECORDS:
-            self._kept.append((record.name, record.levelno, record.getMessage()))
+        try:
+            if len(self._kept) < _MOST_RECORDS:
+                self._kept.append((record.name, record.levelno, record.getMessage()))
+        except Exception:  # noqa: BLE001 - as the handlers of the standard library do.
+            self.handleError(record)
 
     def taken(self) -> list[tuple[str, int, str]]:
         """Names of loggers, levels and messages since the last call."""

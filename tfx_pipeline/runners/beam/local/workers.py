@@ -102,8 +102,21 @@ class Helpers:
             return 0
         if self._processes:
             return self._processes - 1
-        free = memory_free(Path("/sys/fs/cgroup"))
-        return min(cores() - 1, _MOST - 1, int(free // _WORKER_BYTES))
+        return min(_room(), int(memory_free(Path("/sys/fs/cgroup")) // _WORKER_BYTES) + _alive())
+
+    def at_first(self) -> int:
+        """How many before it is known how much there is to read."""
+        return min(self.most(), _room())
+
+
+def _room() -> int:
+    """How many workers have a core."""
+    return min(cores(), _MOST) - 1
+
+
+def _alive() -> int:
+    """How many there are, whose memory is not free and theirs all the same."""
+    return len(_team.pids) if _team is not None else 0
 
 
 def _has_gpu() -> bool:
@@ -124,8 +137,11 @@ class Team:
         """Starts workers until there are so many. Those that died count: what ended them would end
         others."""
         with self._lock:
-            while len(self._members) < count:
-                self._members.append(_Member())
+            try:
+                while len(self._members) < count:
+                    self._members.append(_Member())
+            except RuntimeError as error:  # No thread can be started.
+                log.warning("no other process helps to run Beam's steps: %s", error)
 
     @contextmanager
     def helping(self, count: int, work: Shared[Bundle], shipment: Shipment) -> Iterator[None]:
@@ -148,7 +164,8 @@ class Team:
     def pids(self) -> list[int]:
         """Process ids of those that have started and not ended."""
         with self._lock:
-            return [m.worker.process.pid for m in self._members if m.worker is not None]
+            workers = [member.worker for member in self._members]
+        return [worker.process.pid for worker in workers if worker is not None]
 
     def close(self) -> None:
         """Ends the workers, whatever they are doing."""
@@ -158,7 +175,9 @@ class Team:
         with self._lock:
             self._members = [member for member in self._members if member not in ended]
         for member in ended:
-            member.close()
+            member.kill()
+        for member in ended:
+            member.join()
 
 
 class _Member:
@@ -184,13 +203,16 @@ class _Member:
         with self._lock:
             return self._current is work
 
-    def close(self) -> None:
+    def kill(self) -> None:
         """Ends the process and, with it, the thread."""
         with self._lock:
             self._is_over = True
             if self.worker is not None:
                 self.worker.kill()
         self._jobs.put(None)
+
+    def join(self) -> None:
+        """Waits until both have ended."""
         self._thread.join()
 
     def _run(self) -> None:
@@ -297,7 +319,7 @@ def start_ahead(data_bytes: int) -> None:
     expected to follow."""
     expected = _expected
     if expected is not None and data_bytes >= _AHEAD_BYTES:
-        the_team().grow(expected.most())
+        the_team().grow(expected.at_first())
 
 
 @contextmanager
