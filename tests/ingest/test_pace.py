@@ -88,6 +88,7 @@ def test_a_file_that_is_left_early_is_read_no_further(
 def _csv(path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, **data: str) -> list[int]:
     """Rows of the batches of a CSV of many small blocks."""
     monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(pace, "_IN_VAIN_S", 0.001)
     path.write_bytes(content)
     source = make_source(str(path), **data)
     return [batch.num_rows for batch in batches(path, source.data, None, Ragged())]

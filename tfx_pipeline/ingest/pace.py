@@ -9,7 +9,7 @@ from typing import TypeVar
 Batch = TypeVar("Batch")
 
 _AHEAD = 4
-_IN_VAIN_S = 0.05
+_IN_VAIN_S = 0.1
 
 
 class Pace:
@@ -30,9 +30,7 @@ class Pace:
         with self._changed:
             while not self._is_over and self._ahead >= _AHEAD:
                 if not self._changed.wait(_IN_VAIN_S) and self._is_awaited:
-                    self._ahead = (
-                        0  # Of some encodings, and of empty lines, many blocks are a batch.
-                    )
+                    self._ahead -= 1  # Empty lines take blocks and make no batch, for one.
             self._ahead += 1
             return not self._is_over
 
