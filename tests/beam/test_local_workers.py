@@ -24,7 +24,6 @@ from tests.beam.helping import Helped
 from tests.beam.test_local_passes import ROWS, Job
 from tfx_pipeline.runners.beam.local import bundles, workers
 from tfx_pipeline.runners.beam.local.files import read_tfrecords
-from tfx_pipeline.runners.beam.local.sharing import Shared
 from tfx_pipeline.runners.beam.options import LOCAL_RUNNER
 
 pytestmark = pytest.mark.slow
@@ -394,35 +393,6 @@ def test_an_error_of_one_job_leaves_the_worker_of_another(rows: Path) -> None:
 def _a_little_slow(number: int) -> int:
     time.sleep(0.02)
     return number
-
-
-def test_shared_work() -> None:
-    work = Shared("abcd", ahead=1)
-    assert work.take("b") == "b"
-    assert work.take("b") == "a", "another, while somebody has that one"
-    assert work.take_any(lambda item: item > "c") == "d"
-    work.done("a", 1)
-    work.give_back("d")
-    assert [work.is_open(item) for item in "abcd"] == [False, True, True, True]
-    assert work.take("b") is None, "a result waits"
-    assert work.take("d") == "d", "what is wanted now can be taken all the same"
-    found: list[Any] = []
-    helper = threading.Thread(target=lambda: found.append(work.take_any(lambda _: True)))
-    helper.start()
-    time.sleep(0.05)
-    assert not found, "there is no room for its result"
-    assert work.collect("a") == 1
-    helper.join(DEADLINE_S)
-    assert found == ["c"]
-    waiter = threading.Thread(target=work.wait, args=("b",))
-    waiter.start()
-    work.done("b", 2)
-    waiter.join(DEADLINE_S)
-    assert not waiter.is_alive()
-    work.stop()
-    work.give_back("c")  # Of a worker that was ended.
-    assert work.take_any(lambda _: True) is None
-    assert not work.has_for(lambda _: True)
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.ingest.conftest import make_source, numbers_csv
+from tfx_pipeline import worker_process
 from tfx_pipeline.errors import DataError, StorageError, Transient
 from tfx_pipeline.ingest import csv_reader, workers
 from tfx_pipeline.ingest.files import find_files
@@ -104,6 +105,18 @@ def test_when_the_second_process_cannot_be_started_the_first_is_ended(
         Workers(2, make_source(write(numbers_csv(10))), None)
     assert workers.PROCESSES_VARIABLE in caught.value.hint
     assert started[0].returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("stated", "found"), [("200000 100000", 2), ("50000 100000", 1), ("max 100000", 4), ("", 4)]
+)
+def test_a_container_has_the_cores_that_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: str, found: int
+) -> None:
+    (tmp_path / "cpu.max").write_text(stated)
+    monkeypatch.setattr(worker_process, "_CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
+    assert worker_process.cores() == found
 
 
 def test_a_defect_in_a_process_shows_its_traceback(write: Write) -> None:

@@ -69,8 +69,8 @@ def _compression(path: str, given: str) -> str | None:
 def read_tfrecords(path: str, compression: str) -> Iterator[list[bytes]]:
     """A file's records, in chunks of up to `CHUNK_ROWS` and of about 16 MB.
 
-    A loop in Python over TensorFlow's C++ reader takes half the time of `tf.data`, whose threads
-    have to wait for each other, and for each other process that is at work.
+    A loop in Python over TensorFlow's C++ reader is faster than `tf.data`, whose threads have to
+    wait for each other, and for each other process that is at work.
     """
     # `tf.compat.v1.io.tf_record_iterator` is this, and a warning that tells of `tf.data`.
     records = _pywrap_record_io.RecordIterator(path, compression)

@@ -7,6 +7,7 @@ that makes a result (`Result`) can be taken, to another process or to disk, and 
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -65,18 +66,18 @@ class Operator:
         self.receivers[None].receive(_windowed(value))
 
 
-class Result(Operator):
+class Result(Operator, ABC):
     """Makes something of all its elements, and hands it on in `finish`."""
 
+    @abstractmethod
     def take(self) -> Any:
         """What the last bundle left here, which is no longer here then; it can be pickled if the
         elements and accumulators can."""
-        raise NotImplementedError
 
+    @abstractmethod
     def merge(self, taken: Any) -> None:
         """Takes in what `take` gave: here, in another process or in another job of the same
         steps."""
-        raise NotImplementedError
 
 
 class Receivers(dict[Any, Any]):
